@@ -1,0 +1,67 @@
+"""Writing files so that a reader never sees half of one: a temporary name, sync, rename."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tuner.errors import StoreError
+from tuner.store.records import StudyRecord
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace `path` with `data` in one step. Makes its folder. Raises StoreError when the disk refuses."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}. Free space or choose another --results.") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` with UTF-8 text in one step."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Replace `path` with JSON in one step. NaN is written as null: JSON has none."""
+    write_text(path, json.dumps(_finite(data), indent=1, ensure_ascii=False, default=str, allow_nan=False) + "\n")
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, float):
+        return data if data - data == 0 else None
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return data
+
+
+def read_study(folder: Path) -> StudyRecord:
+    """The record in a study's folder. Raises StoreError if there is none or it cannot be read."""
+    path = folder / "study.json"
+    try:
+        return StudyRecord.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise StoreError(f"there is no study in {folder}: study.json is missing.") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} cannot be read: {error}.") from error
+
+
+def write_study(folder: Path, record: StudyRecord) -> None:
+    """Save a study's record as study.json."""
+    write_json(folder / "study.json", record.to_json())
