@@ -1,0 +1,1 @@
+"""Ray around the tuner: connecting, and starting nodes and jobs."""

@@ -1,131 +1,246 @@
-"""StudyConfig: YAML and dashed overrides become one frozen, validated object, or every mistake at once.
+"""StudyConfig: one study as a frozen, validated object, or a ConfigError with every mistake at once.
 
-Pydantic models hold the shape; `load_config` reads a file (no tags, no duplicate keys), applies overrides, and turns what
-is wrong into `Problem`s. Knows nothing of models or devices: whether a base has the named target modules, or a
-device is there, is checked by whoever owns that fact, still before a study launches.
+Pydantic models hold the shape and the rules of single fields; `config_space` has the entries of a search space,
+`config_score` weights and bands, `config_rules` what ties parts together, `config_file` the way in from YAML and the
+command line. Knows nothing of
+models: whether a base has the named target modules, or a device is there, is checked by whoever owns that
+fact, still before a study launches.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from tuner.config_rules import (
+    COMMON_HYPERPARAMETERS,
+    REQUIRED_HYPERPARAMETERS,
+    band_problems,
+    end_problems,
+    grace_problems,
+    name_problems,
+    space_problems,
+    start_point_problems,
+)
+from tuner.config_score import BandConfig, ScoreConfig
+from tuner.config_space import (
+    Choice,
+    Constant,
+    Entry,
+    FloatRange,
+    Frozen,
+    IntRange,
+    Number,
+    SpaceEntry,
+    Whole,
+    as_entry,
+    broken,
+    parse_entry,
+)
+from tuner.config_words import problems_of
+from tuner.device import name_rule
+from tuner.errors import ConfigError, Problem
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+__all__ = [
+    "COMMON_HYPERPARAMETERS",
+    "REQUIRED_HYPERPARAMETERS",
+    "AshaConfig",
+    "BandConfig",
+    "Choice",
+    "Constant",
+    "DataConfig",
+    "Entry",
+    "FloatRange",
+    "IntRange",
+    "ScoreConfig",
+    "SearchConfig",
+    "SpaceEntry",
+    "StudyConfig",
+]
 
+_MOST_SEED = 2**32 - 1  # numpy takes no larger one
 
-class IntRange(_Frozen):
-    """Whole numbers from low to high, both included; `log` searches orders of magnitude; `when` makes it conditional."""
-
-    type: Literal["int"]
-    low: int
-    high: int
-    step: int = 1
-    log: bool = False
-    when: dict[str, list[Any]] | None = None
-
-
-class FloatRange(_Frozen):
-    """Numbers from low to high; `log` searches orders of magnitude."""
-
-    type: Literal["float"]
-    low: float
-    high: float
-    log: bool = False
-    when: dict[str, list[Any]] | None = None
-
-
-class Choice(_Frozen):
-    """One of the values, in no order. A value may be a list (target modules)."""
-
-    type: Literal["choice"]
-    values: list[Any]
-    when: dict[str, list[Any]] | None = None
-
-
-class Constant(_Frozen):
-    """One value, not searched. In YAML simply the bare value."""
-
-    type: Literal["constant"] = "constant"
-    value: Any
-
-
-SpaceEntry = Annotated[IntRange | FloatRange | Choice | Constant, Field(discriminator="type")]
-
-
-class DataConfig(_Frozen):
-    """Where the rows come from. `source` is "embedded", a file, a folder or a hub id; `train`, `validation`, `test` name
-    files one by one instead. Splits that are missing are cut from train with `split_seed`."""
-
-    source: str = "embedded"
-    train: Path | None = None
-    validation: Path | None = None
-    test: Path | None = None
-    columns: dict[str, str] = {}
-    labels: dict[str, int] | None = None
-    train_samples: int | None = None
-    validation_samples: int | None = None
-    test_samples: int | None = None
-    validation_share: float = 0.15
-    test_share: float = 0.15
-    split_seed: int = 0
-    max_length: int = 128
-
-
-class AshaConfig(_Frozen):
-    """ASHA: rungs at grace_epochs * reduction_factor ** k passes over the training rows; at each, the best 1/reduction_factor go on."""
-
-    grace_epochs: float = 0.5
-    reduction_factor: float = 3.0
+Count = Annotated[Whole, Field(ge=1)]
+Seed = Annotated[Whole, Field(ge=0, le=_MOST_SEED)]
+Share = Annotated[Number, Field(gt=0, le=0.5)]
+FilePath = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
-class SearchConfig(_Frozen):
-    """How the space is searched. `concurrent` None lets the engines decide; `time_budget_minutes` stops launching trials after it."""
+def _printable(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise broken("must be text of printable characters, not empty")
+    return text
 
-    trials: int = 16
-    seed: int = 0
-    startup_trials: int = 6
-    concurrent: int | None = None
-    reports_per_epoch: int = 2
+
+Text = Annotated[str, AfterValidator(_printable)]
+
+
+class DataConfig(Frozen):
+    """Where the rows come from. `source` is "embedded", a file, a folder or a hub id; `train`, `validation`, `test`
+    name files one by one instead. Splits that are missing are cut from train with `split_seed`. `columns` maps what the
+    task reads (text, label) to the data's own column names, `labels` the data's label texts to class numbers from 0.
+    `max_length` is in tokens."""
+
+    source: Text = "embedded"
+    train: FilePath | None = None
+    validation: FilePath | None = None
+    test: FilePath | None = None
+    columns: dict[str, Text] = Field(default_factory=dict)
+    labels: dict[str, Annotated[Whole, Field(ge=0)]] | None = None
+    train_samples: Count | None = None
+    validation_samples: Count | None = None
+    test_samples: Count | None = None
+    validation_share: Share = 0.15
+    test_share: Share = 0.15
+    split_seed: Seed = 0
+    max_length: Annotated[Whole, Field(ge=4, le=8192)] = 128
+
+
+class AshaConfig(Frozen):
+    """ASHA: rungs at grace_epochs * reduction_factor ** k passes over the training rows; at each, the best
+    1/reduction_factor go on."""
+
+    grace_epochs: Annotated[Number, Field(gt=0)] = 0.5
+    reduction_factor: Annotated[Number, Field(gt=1)] = 3.0
+
+
+class SearchConfig(Frozen):
+    """How the space is searched. `concurrent` None lets the engines decide; `time_budget_minutes` stops launching
+    trials after it; `asha` None stops no trial early."""
+
+    trials: Annotated[Whole, Field(ge=1, le=100_000)] = 16
+    seed: Seed = 0
+    startup_trials: Annotated[Whole, Field(ge=0)] = 6
+    concurrent: Count | None = None
+    reports_per_epoch: Annotated[Whole, Field(ge=1, le=1000)] = 2
     asha: AshaConfig | None = AshaConfig()
-    top_k: int = 3
-    top_k_seeds: int = 3
-    time_budget_minutes: float | None = None
+    top_k: Count = 3
+    top_k_seeds: Annotated[Whole, Field(ge=1, le=100)] = 3
+    time_budget_minutes: Annotated[Number, Field(gt=0)] | None = None
 
 
-class BandConfig(_Frozen):
-    """Edges between grades, from excellent|good over good|average to average|poor, and which way is better."""
+class StudyConfig(Frozen):
+    """One study, complete and valid. Whatever way it is made, what is wrong comes as one ConfigError."""
 
-    excellent: float
-    good: float
-    average: float
-    higher_is_better: bool = True
-
-
-class ScoreConfig(_Frozen):
-    """Weights of the overall tuning score (they sum to 1) and bands that differ from the task's own."""
-
-    efficiency_weight: float = 0.2
-    quality_weight: float = 0.4
-    preservation_weight: float = 0.4
-    bands: dict[str, BandConfig] = {}
-
-
-class StudyConfig(_Frozen):
-    """One study, complete and valid."""
-
-    task: str
+    task: Text
     name: str | None = None
-    base_model: str
+    base_model: Text
     revision: str | None = None
     data: DataConfig = DataConfig()
     space: dict[str, SpaceEntry]
-    start_points: list[dict[str, Any]] = []
+    start_points: list[dict[str, Any]] = Field(default_factory=list)
     search: SearchConfig = SearchConfig()
     score: ScoreConfig = ScoreConfig()
     devices: list[str] | Literal["auto"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    results: Path = Path("results")
+    results: FilePath = Path("results")
+
+    _notes: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def config_notes(self) -> tuple[str, ...]:
+        """Sentences for the log: what an override moved besides what it names."""
+        return self._notes
+
+    def with_notes(self, notes: tuple[str, ...]) -> Self:
+        """A copy that carries these notes. They are no part of the config: neither saved nor compared."""
+        copy = self.model_copy()
+        copy._notes = notes
+        return copy
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StudyConfig) and self.model_dump() == other.model_dump()
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_folder(cls, name: str | None) -> str | None:
+        cure = "Use letters, digits, dots, dashes and underscores, a letter or digit first."
+        if name is None:
+            return None
+        if len(name) > 100 or len(name.encode("utf-8", "replace")) > 200:
+            raise broken(f"must have at most 100 characters (200 bytes), and has {len(name)}", cure)
+        if not re.fullmatch(r"[^\W_][\w.-]*", name):
+            raise broken("is no safe name for a folder", cure)
+        return name
+
+    @field_validator("revision")
+    @classmethod
+    def _revision_is_a_commit(cls, revision: str | None) -> str | None:
+        if revision is not None and not re.fullmatch(r"[0-9a-fA-F]{40}", revision):
+            raise broken("must be a commit of 40 hexadecimal digits", "Copy the full commit id; branches move.")
+        return revision
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _devices_are_names(cls, devices: Any) -> Any:
+        if devices in ("auto", ["auto"]):
+            return "auto"
+        names = [devices] if isinstance(devices, str) else list(devices) if isinstance(devices, list | tuple) else None
+        if not names or not all(isinstance(name, str) for name in names):
+            raise broken("must be auto or a list of device names", "Leave it out to use the best there is.")
+        rules = [rule for rule in (name_rule(name) for name in names) if rule]
+        if rules:
+            raise broken(rules[0], "Leave it out to use the best there is.")
+        if len(set(names)) != len(names):
+            raise broken("names a device twice", "Keep one of them.")
+        return names
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _bare_values_are_constants(cls, space: Any) -> Any:
+        return {name: as_entry(raw) for name, raw in space.items()} if isinstance(space, Mapping) else space
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _every_mistake(cls, data: Any, handler: Callable[[Any], Self], info: ValidationInfo) -> Self:
+        """Shape first, then the rules between parts, on whatever parts are sound by themselves."""
+        made, problems = None, []
+        try:
+            made = handler(data)
+        except ValidationError as error:
+            problems = problems_of(error, cls)
+        if isinstance(data, Mapping):
+            problems.extend(_rules_between(data, info.context or {}))
+        if made is None or problems:
+            raise ConfigError(problems)
+        return made
+
+
+def _rules_between(raw: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[Problem]:
+    """Problems between parts. `context` may hold the task's own "hyperparameters" and "bands"; else any name goes."""
+    space = raw["space"] if isinstance(raw.get("space"), Mapping) else {}
+    entries: dict[str, Entry] = {}
+    for name, entry in space.items():
+        try:
+            entries[name] = parse_entry(entry)
+        except ValidationError:
+            yield from end_problems(name, entry)  # what else is wrong is already reported
+    yield from space_problems(entries, space)
+    if "hyperparameters" in context and isinstance(raw.get("space"), Mapping):
+        yield from name_problems(space, context["hyperparameters"])
+    points = raw.get("start_points")
+    yield from start_point_problems(points if isinstance(points, list) else [], entries, space)
+    try:
+        search = raw.get("search", {})
+        asha = search.asha if isinstance(search, SearchConfig) else search.get("asha", {})
+        grace = AshaConfig.model_validate(asha).grace_epochs
+    except (ValidationError, AttributeError):
+        grace = 0.0  # asha is off, or its mistake is already reported
+    yield from grace_problems(grace, entries.get("epochs"))
+    score = raw.get("score")
+    score = score.model_dump() if isinstance(score, ScoreConfig) else score
+    bands = score.get("bands") if isinstance(score, Mapping) else None
+    if "bands" in context and isinstance(bands, Mapping):
+        yield from band_problems(bands, context["bands"])

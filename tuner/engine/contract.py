@@ -111,6 +111,9 @@ class Engine(Protocol):
     def evaluate(self, trial_id: str, split: str) -> dict[str, float]:
         """Metrics of the trial's best adapter on "validation" or "test"."""
 
+    def export(self, trial_id: str, which: str = "best") -> dict[str, bytes]:
+        """The adapter of the "best" or the "last" report as a PEFT folder: content by relative file name."""
+
     def stop(self, trial_id: str) -> None:
         """Forget a trial and free its slot; unknown ids are no error."""
 

@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     import torch
 
     from tuner.device import Device
-    from tuner.lora.packed import Pack
+    from tuner.lora.packed import Pack, PackContext
+    from tuner.lora.parameters import AdapterShape, Site
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was read and found right before a model loads. `data` are the task's own rows, picklable, handed to every engine; `summary`
+    is plain JSON for the record and the model card; `warnings` are sentences for the user."""
+
+    data: Any
+    summary: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,8 @@ class TaskSpec:
     `quality` and `preservation` name the metrics behind those components of the score; `bands` holds the edges of
     "efficiency", "quality" and "preservation", and of any other metric that is graded in reports. `bases` maps short names
     (minilm) to what `base_model` may hold; anything else is a hub id or a folder. `hyperparameters` maps every name a
-    space may use beyond the common ones to its default. `implementation` is "module:class".
+    space may use beyond the common ones to its default. `preparation` is "module:function", the checks that need no
+    torch; `implementation` is "module:class", the heavy half.
     """
 
     name: str
@@ -39,21 +51,30 @@ class TaskSpec:
     bands: Mapping[str, BandConfig]
     bases: Mapping[str, str]
     default_space: str
+    preparation: str
     implementation: str
     columns: Mapping[str, str] = field(default_factory=dict)
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
 
-    def load(self, config: StudyConfig, device: Device) -> Task:
-        """Import the heavy half and build it on a device. Raises BaseModelError, DataError, DeviceError."""
-        module, _, name = self.implementation.partition(":")
-        task: Task = getattr(importlib.import_module(module), name)(config, device)
+    def prepare(self, config: StudyConfig) -> Prepared:
+        """Check base, space and rows without loading a model. Raises BaseModelError, ConfigError, DataError."""
+        prepared: Prepared = _named(self.preparation)(config)
+        return prepared
+
+    def load(self, config: StudyConfig, device: Device, prepared: Prepared) -> Task:
+        """Import the heavy half and build it on a device. Raises BaseModelError, DeviceError."""
+        task: Task = _named(self.implementation)(config, device, prepared)
         return task
 
     def predictor(self, adapter: Path) -> Predictor:
         """What answers for a saved adapter. Raises BaseModelError, StoreError."""
-        module, _, name = self.implementation.partition(":")
-        loaded: Predictor = getattr(importlib.import_module(module), name).predictor(adapter)
+        loaded: Predictor = _named(self.implementation).predictor(adapter)
         return loaded
+
+
+def _named(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 class Predictor(Protocol):
@@ -64,25 +85,30 @@ class Predictor(Protocol):
 
 
 class Task(Protocol):
-    """The heavy half of a task on one device. Not thread-safe: one thread touches it."""
+    """The heavy half of a task on one device. Not thread-safe: one thread touches it.
 
-    model: torch.nn.Module
+    The loss of a row depends on that row and its own adapter alone, whoever else is in the pack.
+    """
+
+    context: PackContext
+    sites: Sequence[Site]
     train_rows: int
 
-    def check_targets(self, targets: Sequence[str]) -> None:
-        """Raises ConfigError if the base has no such modules, naming those it has."""
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the frozen base's activations."""
 
-    def trainable_modules(self, targets: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Names of the modules that get LoRA, and of those trained in full (a new head)."""
-
-    def lengths(self) -> Sequence[int]:
-        """Cost of each training row, in tokens (1 each where rows cost the same), for batches of like length."""
+    def shape(self, params: Mapping[str, Any]) -> AdapterShape:
+        """Which modules an adapter of these hyperparameters trains, and at which rank."""
 
     def losses(self, pack: Pack, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Loss of each training row (B,) in fp32, B over all members of the pack in order: rows[i] are member i's."""
+        """Loss of each training row (B,) in fp32, members in order: rows[i] are the training rows of member i."""
+
+    def row_costs(self) -> Sequence[int]:
+        """Tokens of each training row (1 each where rows cost the same)."""
 
     def evaluate(self, pack: Pack, split: str) -> list[dict[str, float]]:
-        """Metrics of each member on a whole split, quality and preservation among them."""
+        """Metrics of each member on all rows of "validation" or "test", the quality and preservation metrics among them."""
 
-    def save(self, directory: Path, state: Mapping[str, torch.Tensor], params: Mapping[str, Any]) -> None:
-        """Write one adapter as a PEFT folder with all that `predictor` needs beside the base."""
+    def save(self, directory: Path, tensors: Mapping[str, torch.Tensor], params: Mapping[str, Any]) -> None:
+        """Write one adapter (tensors as `Layout.trimmed` gives them) as a PEFT folder, with what `predictor` needs."""

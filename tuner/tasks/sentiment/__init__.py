@@ -26,6 +26,7 @@ SPEC = TaskSpec(
         "bert_chinese": "bert-base-chinese",
     },
     default_space="minilm",
+    preparation="tuner.tasks.sentiment.prepare:prepare",
     implementation="tuner.tasks.sentiment.task:SentimentTask",
     columns={"text": "text", "label": "label"},
 )

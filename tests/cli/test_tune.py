@@ -1,0 +1,160 @@
+"""`tuner tune` from options to files, in process, with an engine that trains nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tuner.study.study
+from tests.engine.null_engine import NULL_ENGINE, NullEngine
+from tuner.cli.main import main
+from tuner.cli.observers import Observers, Written
+from tuner.engine.contract import Report
+from tuner.store.experiments import open_experiments
+from tuner.store.files import read_study
+
+ARGUMENTS = [
+    "tune",
+    "sentiment",
+    "--in-process",
+    "--name",
+    "mine",
+    "--trials",
+    "6",
+    "--top-k",
+    "2",
+    "--top-k-seeds",
+    "2",
+]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to run in, and engines that train nothing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tuner.study.study, "run_study", partial(tuner.study.study.run_study, engine=NULL_ENGINE))
+    return tmp_path
+
+
+def test_a_study_from_command_to_files(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(ARGUMENTS) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.count(" of 6 done") == 6, "one line a finished trial"
+    for part in (
+        "mine is complete",
+        "Best configuration (trial",
+        "adapter       results/mine/best",
+        "TensorBoard   results/mine/tensorboard",
+        "tensorboard --logdir results/mine/tensorboard",
+        "optuna-dashboard sqlite:///results/mine/study.db",
+        "--study mine",
+    ):
+        assert part in out
+    study = Path("results/mine")
+    record = read_study(study)
+    assert record.command == "tuner " + " ".join(ARGUMENTS)
+    assert [path.name for path in study.glob("reports/*.png")] == ["study.png"]
+    assert record.name in (study / "best" / "README.md").read_text(encoding="utf-8")
+    assert any((study / "tensorboard").rglob("events.out.*"))
+    assert [row.name for row in open_experiments(Path("results/experiments.db")).list_studies()] == ["mine"]
+
+
+def test_quiet_prints_the_end_only(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*ARGUMENTS, "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("mine is complete")
+    assert "Best configuration" in out
+
+
+def test_a_name_that_is_taken(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*ARGUMENTS, "--quiet"]) == 0
+    before = Path("results/mine/study.json").read_bytes()
+    assert main([*ARGUMENTS, "--quiet"]) == 1
+    assert "--resume" in capsys.readouterr().err
+    assert Path("results/mine/study.json").read_bytes() == before
+
+
+def test_notes_tell_what_an_option_moved(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*ARGUMENTS, "--rank", "16..32"]) == 0
+    assert "Note: start_points[0].rank moves from 8 to 16" in capsys.readouterr().out
+
+
+def test_every_mistake_before_anything_is_written(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tune", "sentiment", "--trials", "0", "--rank", "0", "--data", "missing.csv"]) == 2
+    err = capsys.readouterr().err
+    assert "search.trials = 0" in err
+    assert "rank" in err
+    assert "Traceback" not in err
+    assert list(here.iterdir()) == []
+
+
+def test_ctrl_c_keeps_what_was_trained_and_resume_goes_on(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, reports = NullEngine.advance, 0
+
+    def advance(self: NullEngine, trial_id: str) -> Report:
+        nonlocal reports
+        reports += 1
+        if reports == 12:
+            os.kill(os.getpid(), signal.SIGINT)
+        return whole(self, trial_id)
+
+    monkeypatch.setattr(NullEngine, "advance", advance)
+    assert main(ARGUMENTS) == 130
+    out = capsys.readouterr().out
+    assert "mine is interrupted" in out
+    assert "tuner tune --resume mine" in out
+    kept = {trial.trial_id: trial for trial in read_study(Path("results/mine")).trials if trial.state == "complete"}
+    assert main(["tune", "--resume", "mine", "--in-process", "--quiet"]) == 0
+    assert "mine is complete" in capsys.readouterr().out
+    after = {trial.trial_id: trial for trial in read_study(Path("results/mine")).trials}
+    assert len(after) == 6
+    assert {trial_id: after[trial_id] for trial_id in kept} == kept
+
+
+class Broken:
+    """An observer that fails at everything."""
+
+    calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        def fail(*args: object) -> None:
+            Broken.calls += 1
+            raise RuntimeError("no")
+
+        return fail
+
+
+def test_a_broken_observer_is_dropped_and_the_others_go_on() -> None:
+    seen: list[str] = []
+
+    class Listening:
+        def __getattr__(self, name: str) -> Any:
+            return lambda *args: seen.append(name)
+
+    observers = Observers(Broken(), Listening())
+    observers.on_phase("rerun")
+    observers.on_phase("export")
+    assert (Broken.calls, seen) == (1, ["on_phase", "on_phase"])
+
+
+def test_a_file_that_cannot_be_written_hides_no_other(
+    here: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main([*ARGUMENTS, "--quiet"]) == 0
+    record = read_study(Path("results/mine"))
+    elsewhere = here / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "experiments.db").mkdir()
+    Written(elsewhere).on_end(record)
+    assert "the database of experiments could not be written" in caplog.text
+    assert (elsewhere / "mine" / "best" / "README.md").is_file()
+    assert json.loads((Path("results/mine") / "study.json").read_text())["winner"]

@@ -1,0 +1,29 @@
+"""What all tests share: the markers `gpu` and `slow` skip with a reason, and nothing is downloaded."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+import pytest
+
+# Before any test imports a library that reads it: a test that needs the network fails at once instead of hanging.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@cache
+def accelerator_missing() -> str | None:
+    """Why tests marked `gpu` cannot run here; None if they can."""
+    import torch
+
+    if torch.cuda.is_available() or torch.backends.mps.is_available():
+        return None
+    return "needs a CUDA or MPS device, and this machine has none"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what this machine, or the person in front of it, cannot run."""
+    if item.get_closest_marker("slow") and os.environ.get("TUNER_FAST") == "1":
+        pytest.skip("slow, and TUNER_FAST=1 asks for the fast tests only")
+    if item.get_closest_marker("gpu") and (reason := accelerator_missing()):
+        pytest.skip(reason)

@@ -1,0 +1,53 @@
+"""Records: JSON and back is the same, and the best report is the one with the highest score."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from tests.store.factory import study, trial
+from tuner.store.records import FAILED, StudyRecord, TrialRecord
+
+
+def test_a_study_survives_json_unchanged() -> None:
+    record = study()
+    assert StudyRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
+
+
+def test_a_study_without_winner_or_trials_survives_json() -> None:
+    record = study(trials=0)
+    assert record.winner is None
+    assert StudyRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
+
+
+def test_a_record_needs_its_name() -> None:
+    data = study().to_json()
+    del data["name"]
+    with pytest.raises(TypeError, match="name"):
+        StudyRecord.from_json(data)
+
+
+def test_best_is_the_highest_score_not_the_last() -> None:
+    record = TrialRecord("t", 0, {}, 0)
+    assert record.score is None
+    for score in (0.5, 0.8, 0.7):
+        record = record.with_report({"score": score, "samples": 1.0})
+    assert (record.best, record.score, len(record.reports)) == (1, 0.8, 3)
+
+
+def test_the_first_of_equal_scores_stays_best() -> None:
+    record = TrialRecord("t", 0, {}, 0).with_report({"score": 0.8}).with_report({"score": 0.8})
+    assert record.best == 0
+
+
+@pytest.mark.parametrize("metrics", [{"score": math.nan}, {"loss": 1.0}])
+def test_a_report_without_a_score_is_kept_but_never_best(metrics: dict[str, float]) -> None:
+    record = TrialRecord("t", 0, {}, 0).with_report(metrics)
+    assert (record.best, record.score, len(record.reports)) == (None, None, 1)
+    assert record.with_report({"score": 0.1}).best == 1
+
+
+def test_a_failed_trial_has_no_score() -> None:
+    assert trial(6, FAILED).score is None

@@ -1,0 +1,58 @@
+"""Opening a base model's weights: safetensors only, never remote code, nothing printed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from tuner.bases.describe import BaseFacts
+from tuner.errors import BaseModelError
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers reports a new head as missing weights and draws a progress bar: both expected, neither of use here."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def load_classifier(facts: BaseFacts, labels: int) -> nn.Module:
+    """The base with a sequence-classification head, fp32 on the CPU, in eval mode. The head of a plain encoder is fresh: the caller
+    trains or loads it. Raises BaseModelError."""
+    from transformers import AutoModelForSequenceClassification
+
+    model: nn.Module = _open(AutoModelForSequenceClassification, facts, num_labels=labels, use_safetensors=True, dtype=torch.float32)
+    return model.eval()
+
+
+def load_tokenizer(facts: BaseFacts) -> Any:
+    """The base's tokenizer. Raises BaseModelError."""
+    from transformers import AutoTokenizer
+
+    return _open(AutoTokenizer, facts)
+
+
+def _open(kind: Any, facts: BaseFacts, **options: Any) -> Any:
+    with _quiet():
+        try:
+            return kind.from_pretrained(facts.source, revision=facts.revision or "main", trust_remote_code=False, **options)
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise BaseModelError(f"base_model = {facts.name!r}: it cannot be opened: {reason}") from error

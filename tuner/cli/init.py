@@ -1,0 +1,19 @@
+"""`tuner init`: look at the user's data and write a commented config for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tuner.data.suggest import suggest_config
+from tuner.errors import ConfigError, Problem
+from tuner.store.files import write_text
+
+
+def run(data: Path, out: Path, force: bool = False) -> str:
+    """Write a config for `data` to `out` and return the sentence to print. Raises DataError if the data does not fit,
+    ConfigError if `out` is there and `force` is not set, StoreError if it cannot be written."""
+    if out.exists() and not force:
+        raise ConfigError(Problem("--out", str(out), "the file is there already", "Choose another, or use --force."))
+    text = suggest_config(data)
+    write_text(out, text)
+    return f"Wrote {out}. Read it, change what you know better, then: tuner tune sentiment --config {out}"

@@ -1,0 +1,47 @@
+"""Search for the best adapter of a task. A hyperparameter's option takes a value (8), several values (4,8,16) or a
+range (1..4). Without a running Ray cluster the study starts Ray on this machine and ends it again. Ctrl-C ends a study
+cleanly, keeps what was trained and prints the command that goes on.
+
+Knows nothing of how trials run: it turns options into a config, watches the study and prints its end.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from tuner.cli import study_options
+from tuner.cli.observers import Observers, Written
+from tuner.cli.progress import make_progress
+from tuner.cli.summary import print_summary
+from tuner.cli.terminal import console
+from tuner.store.records import FAILED, INTERRUPTED
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `tuner tune`."""
+    parser.add_argument("--resume", metavar="STUDY", help="go on with a study; its finished trials are kept")
+    parser.add_argument("--in-process", action="store_true", help="run without Ray, one trial's report after the other")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but the end")
+    study_options.add_arguments(parser)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Run the study and print its end. 0 when complete, 1 when it failed, 130 when interrupted. Raises TunerError."""
+    config = study_options.load(options, resume=options.resume)
+    out = console()
+    if not options.quiet:
+        for note in config.config_notes:
+            out.print(f"Note: {note}", markup=False, soft_wrap=True)
+
+    from tuner.study.study import run_study
+
+    with make_progress(out, quiet=options.quiet) as progress:
+        record = run_study(
+            config,
+            in_process=options.in_process,
+            resume=options.resume is not None,
+            observer=Observers(Written(config.results), progress),
+            command=options.command,
+        )
+    print_summary(out, config.results / record.name, record)
+    return {INTERRUPTED: 130, FAILED: 1}.get(record.state, 0)

@@ -1,0 +1,266 @@
+"""The one training loop: a pack of trials on one frozen base, one micro-batch of each a step. Knows no Ray and no threads.
+
+    rows of every member -> one forward -> loss of each row -> mean per member -> one backward -> a step of each member's own AdamW
+
+Members do not mix (see `lora.packed`), so a trial learns what it would learn alone. A member whose loss or gradient is not finite is
+reported and left out of the step, the others go on. When memory runs out the pack is halved for good and the same rows are tried
+again; a member that does not fit alone is reported as out of memory.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from tuner.config import StudyConfig
+from tuner.device import Device, empty_cache, is_out_of_memory
+from tuner.engine.contract import Report, TrialSpec
+from tuner.engine.progress import Progress, TrialPlan
+from tuner.errors import TrialError
+from tuner.lora.adapter import pack_checkpoint, unpack_checkpoint
+from tuner.lora.optim import adamw_step, gradient_norms
+from tuner.lora.packed import Member, Pack
+from tuner.lora.parameters import ParameterStore, initial_tensors
+from tuner.score import overall_score
+from tuner.tasks.task import Task, TaskSpec
+
+MAX_NORM = 1.0  # gradients are clipped to this norm, as Hugging Face's Trainer does by default
+
+
+class Trial:
+    """One trial in an engine: its plan, its progress, its slot, and the weights of its best report."""
+
+    def __init__(self, plan: TrialPlan, slot: int) -> None:
+        self.plan = plan
+        self.slot = slot
+        self.progress = Progress()
+        self.steps = torch.zeros(())
+        self.best: dict[str, torch.Tensor] = {}
+        self.failure: tuple[str, str] | None = None
+
+    def fail(self, status: str, message: str) -> None:
+        """Take the trial out; its next report says why."""
+        self.failure = (status, message)
+
+
+class Packing:
+    """Trials on one task's base. One thread only. One slot more than `max_pack` serves evaluation of best adapters."""
+
+    def __init__(self, task: Task, spec: TaskSpec, config: StudyConfig, device: Device, max_pack: int) -> None:
+        self.task = task
+        self.spec = spec
+        self.config = config
+        self.device = device
+        self.max_pack = max_pack
+        self.limit = max_pack  # members of one step; halved when memory runs out
+        self.store = ParameterStore(task.sites, max_pack + 1, device.torch)
+        self.trials: dict[str, Trial] = {}
+        self.costs = task.row_costs()
+        self.bands = {**spec.bands, **config.score.bands}
+        self.rows_per_second = 0.0
+
+    def start(self, spec: TrialSpec, checkpoint: bytes | None = None) -> None:
+        """Place a trial in a free slot. Raises TrialError when there is none, StoreError for a bad checkpoint."""
+        if spec.trial_id in self.trials:
+            self.stop(spec.trial_id)
+        taken = {trial.slot for trial in self.trials.values()}
+        free = [slot for slot in range(self.max_pack) if slot not in taken]
+        if not free:
+            raise TrialError("failed", f"the engine is full: it holds {self.max_pack} trials already")
+        trial = Trial(TrialPlan(spec, self.task.train_rows, self.config.search.reports_per_epoch), free[0])
+        shape = self.task.shape(spec.params)
+        if checkpoint is None:
+            self.store.put(trial.slot, shape, initial_tensors(self.task.sites, shape, spec.seed))
+        else:
+            groups, state = unpack_checkpoint(checkpoint)
+            self.store.put(trial.slot, shape, groups["weights"])
+            self.store.set_moments(trial.slot, groups["first"], groups["second"])
+            trial.progress = Progress(**state["progress"])
+            trial.steps = torch.tensor(float(trial.progress.steps))
+            trial.best = groups.get("best", {})
+        self.trials[spec.trial_id] = trial
+
+    def stop(self, trial_id: str) -> None:
+        """Forget a trial."""
+        trial = self.trials.pop(trial_id, None)
+        if trial is not None:
+            self.store.free(trial.slot)
+
+    def checkpoint(self, trial_id: str) -> bytes:
+        """Everything needed to continue a trial."""
+        trial = self._trial(trial_id)
+        groups = {kind: self.store.tensors(trial.slot, kind) for kind in ("weights", "first", "second")}
+        if trial.best:
+            groups["best"] = trial.best
+        progress = asdict(trial.progress)
+        if not math.isfinite(progress["best_score"]):
+            progress.pop("best_score")
+        return pack_checkpoint(groups, {"progress": progress, "trial_id": trial_id, "params": dict(trial.plan.spec.params)})
+
+    def samples_left(self) -> int:
+        """Training rows that the trials held here still ask for."""
+        return sum(trial.plan.total_samples - trial.progress.samples for trial in self.trials.values())
+
+    def step(self, ids: Sequence[str]) -> list[str]:
+        """One micro-batch of each of these trials; those whose report is due, or who failed, are returned."""
+        trials = [self._trial(trial_id) for trial_id in ids]
+        started = time.perf_counter()
+        rows = 0
+        for start in range(0, len(trials), self.limit):
+            rows += self._step([trial for trial in trials[start : start + self.limit] if trial.failure is None])
+        seconds = time.perf_counter() - started
+        for trial in trials:
+            trial.progress.seconds += seconds
+        if rows:
+            rate = rows / seconds
+            self.rows_per_second = rate if not self.rows_per_second else 0.9 * self.rows_per_second + 0.1 * rate
+        return [
+            trial.plan.spec.trial_id for trial in trials if trial.failure is not None or trial.plan.due(trial.progress)
+        ]
+
+    def report(self, ids: Sequence[str]) -> list[Report]:
+        """Evaluate these trials together and report; their best adapters are kept."""
+        sound = [trial_id for trial_id in ids if self._trial(trial_id).failure is None]
+        found = dict(zip(sound, self._evaluate([self._trial(i).slot for i in sound], "validation"), strict=True))
+        return [self._report(self._trial(trial_id), found.get(trial_id)) for trial_id in ids]
+
+    def evaluate(self, trial_id: str, split: str) -> dict[str, float]:
+        """Metrics of a trial's best adapter on a split, with its score."""
+        trial = self._trial(trial_id)
+        shape = self.task.shape(trial.plan.spec.params)
+        spare = self.max_pack
+        self.store.put(spare, shape, trial.best or self.store.tensors(trial.slot))
+        try:
+            metrics = self._evaluate([spare], split)[0]
+        finally:
+            self.store.free(spare)
+        steps = trial.progress.best_metrics.get("step", trial.progress.steps)
+        return {**metrics, **self._scored(metrics, self.store.size_mb(trial.slot), int(steps))}
+
+    def best(self, trial_id: str) -> tuple[dict[str, torch.Tensor], Mapping[str, Any]]:
+        """The best adapter's tensors and the trial's hyperparameters."""
+        trial = self._trial(trial_id)
+        return trial.best or self.store.tensors(trial.slot), trial.plan.spec.params
+
+    def _trial(self, trial_id: str) -> Trial:
+        try:
+            return self.trials[trial_id]
+        except KeyError:
+            raise TrialError("failed", f"the engine does not hold trial {trial_id}") from None
+
+    def _step(self, trials: list[Trial]) -> int:
+        """Train these trials on their next rows, in halves where memory or an error asks for it. Returns rows seen."""
+        if not trials:
+            return 0
+        try:
+            return self._forward_backward(trials)
+        except Exception as error:
+            memory = is_out_of_memory(error)
+            if not memory and not isinstance(error, RuntimeError | ValueError):
+                raise
+            if len(trials) == 1:
+                words = "it does not fit in memory, even alone" if memory else f"{type(error).__name__}: {error}"
+                trials[0].fail("out_of_memory" if memory else "failed", words.split("\n")[0])
+                return 0
+        # the traceback, which held the batch's tensors, is gone here: the halves find the memory free
+        empty_cache(self.device)
+        half = len(trials) // 2
+        if memory:
+            self.limit = max(1, min(self.limit, half))
+        return self._step(trials[:half]) + self._step(trials[half:])
+
+    def _forward_backward(self, trials: list[Trial]) -> int:
+        rows = [trial.plan.next_rows(trial.progress.samples) for trial in trials]
+        pack = Pack(self.store, [self._member(trial) for trial in trials], self.task.dtype, train=True)
+        losses = self.task.losses(pack, rows).split([len(member) for member in rows])
+        means = torch.stack([part.mean() for part in losses])  # (N,)
+        # the sum keeps members apart: each mean depends on its own member's weights alone
+        means.sum().backward()
+        pack.flush_gradients()
+        values = means.detach().tolist()
+        norms = gradient_norms(self.store, pack.index)
+        for trial, chosen, loss, norm in zip(trials, rows, values, norms, strict=True):
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                what = "loss" if not math.isfinite(loss) else "gradient"
+                trial.fail("nan", f"the {what} is not finite after {trial.progress.samples} samples: the learning rate is too high")
+                continue
+            progress, plan = trial.progress, trial.plan
+            rate = plan.schedule.rate(progress.steps)
+            adamw_step(self.store, trial.slot, trial.steps, rate, plan.decay, norm, MAX_NORM)
+            progress.steps += 1
+            progress.samples += len(chosen)
+            progress.tokens += sum(self.costs[row] for row in chosen)
+            progress.loss_sum += loss * len(chosen)
+            progress.loss_rows += len(chosen)
+            progress.gradient_norm = norm
+        return sum(len(member) for member in rows)
+
+    def _member(self, trial: Trial) -> Member:
+        return Member(trial.slot, seed=trial.plan.spec.seed, step=trial.progress.steps, **trial.plan.member_numbers())
+
+    @torch.no_grad()
+    def _evaluate(self, slots: Sequence[int], split: str) -> list[dict[str, float]]:
+        by_slot = {trial.slot: trial for trial in self.trials.values()}
+        spare_scale = [t.plan.member_numbers()["scale"] for t in self.trials.values()]
+        found: list[dict[str, float]] = []
+        for start in range(0, len(slots), self.limit):
+            members = [
+                Member(slot, by_slot[slot].plan.member_numbers()["scale"] if slot in by_slot else spare_scale[0])
+                for slot in slots[start : start + self.limit]
+            ]
+            found += self.task.evaluate(Pack(self.store, members, self.task.dtype, train=False), split)
+        return found
+
+    def _scored(self, metrics: Mapping[str, float], size_mb: float, steps: int) -> dict[str, float]:
+        raw = {
+            "efficiency": size_mb / max(steps, 1),
+            "quality": metrics[self.spec.quality],
+            "preservation": metrics[self.spec.preservation],
+        }
+        score = overall_score(raw, self.config.score, self.bands)
+        return {
+            "score": score.overall,
+            "score_efficiency": score.efficiency,
+            "score_quality": score.quality,
+            "score_preservation": score.preservation,
+            "score_graded": score.graded_overall,
+            "efficiency": raw["efficiency"],
+            "adapter_mb": size_mb,
+        }
+
+    def _report(self, trial: Trial, found: Mapping[str, float] | None) -> Report:
+        progress, plan = trial.progress, trial.plan
+        index = progress.reports
+        progress.reports += 1
+        trial_id = plan.spec.trial_id
+        if found is None:
+            status, message = trial.failure or ("failed", "")
+            return Report(trial_id, index, progress.samples, True, {}, status, message)
+        size = self.store.size_mb(trial.slot)
+        seconds = max(progress.seconds, 1e-9)
+        metrics = {
+            **found,
+            **self._scored(found, size, progress.steps),
+            "loss": progress.loss_sum / max(progress.loss_rows, 1),
+            "gradient_norm": progress.gradient_norm,
+            "learning_rate": plan.schedule.rate(max(progress.steps - 1, 0)),
+            "epoch": progress.samples / plan.rows,
+            "step": float(progress.steps),
+            "samples": float(progress.samples),
+            "tokens_seen": float(progress.tokens),
+            "tokens_per_second": progress.tokens / seconds,
+            "samples_per_second": progress.samples / seconds,
+            "train_seconds": seconds,
+        }
+        progress.loss_sum, progress.loss_rows = 0.0, 0
+        if not all(math.isfinite(value) for value in metrics.values()):
+            return Report(trial_id, index, progress.samples, True, metrics, "nan", "a metric is not finite")
+        if metrics["score"] > progress.best_score:
+            progress.best_score, progress.best_metrics = metrics["score"], metrics
+            trial.best = self.store.tensors(trial.slot)
+        return Report(trial_id, index, progress.samples, progress.reports >= plan.total_reports, metrics)

@@ -1,0 +1,60 @@
+"""AdamW for one adapter of a pack, on its row of the parameter store, with its own rate, schedule and clipping.
+
+PyTorch's own fused AdamW does the step (Loshchilov and Hutter 2019, arXiv:1711.05101); decoupled decay is applied
+before it, to weights and not to biases, as Hugging Face's Trainer does.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.optim.adamw import adamw
+
+from tuner.lora.parameters import ParameterStore
+
+BETAS, EPSILON = (0.9, 0.999), 1e-8
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rate over steps: linear warm-up, then constant, linear to zero, or cosine to zero."""
+
+    peak: float
+    total_steps: int
+    warmup_steps: int = 0
+    kind: str = "constant"
+
+    def rate(self, step: int) -> float:
+        """The rate of step `step`, counted from 0."""
+        if step < self.warmup_steps:
+            return self.peak * (step + 1) / (self.warmup_steps + 1)
+        if self.kind == "constant":
+            return self.peak
+        left = max(self.total_steps - self.warmup_steps, 1)
+        done = min((step - self.warmup_steps) / left, 1.0)
+        return self.peak * (1 - done if self.kind == "linear" else (1 + math.cos(math.pi * done)) / 2)
+
+
+def gradient_norms(store: ParameterStore, slots: torch.Tensor) -> list[float]:
+    """Euclidean norm of each adapter's gradient. One transfer from the device for the whole pack."""
+    norms: list[float] = torch.linalg.vector_norm(store.gradients[slots], dim=1).tolist()
+    return norms
+
+
+def adamw_step(
+    store: ParameterStore, slot: int, steps: torch.Tensor, rate: float, decay: float, norm: float, max_norm: float
+) -> None:
+    """One step of one adapter. `steps` is its step counter, a float tensor () that is advanced here; `norm` its gradient's norm,
+    scaled down to `max_norm` where it is above."""
+    weights, gradient = store.weights[slot], store.gradients[slot]
+    if norm > max_norm:
+        gradient.mul_(max_norm / (norm + 1e-6))
+    if decay:
+        weights[: store.layout.decayed].mul_(1 - rate * decay)
+    adamw(
+        [weights], [gradient], [store.first[slot]], [store.second[slot]], [], [steps],
+        foreach=False, fused=True, amsgrad=False, beta1=BETAS[0], beta2=BETAS[1], lr=rate, weight_decay=0.0,
+        eps=EPSILON, maximize=False,
+    )  # fmt: skip

@@ -1,0 +1,136 @@
+"""From metrics to the overall tuning score, in two forms: graded, as people read it; continuous, as a search needs it.
+
+Graded: a metric falls in the band excellent, good, average or poor and scores 1.0, 0.8, 0.6 or 0.4; an edge belongs to
+the better band. Continuous: straight lines through these points, so that more is always better and no plateau hides it:
+
+    worst of the range   average|poor   good|average   excellent|good   ideal
+           0.3               0.5            0.7             0.9          1.0
+
+A metric of which more is better ranges from 0 (preservation, a cosine, from -1) to 1. One of which less is better is
+ideal at 0 and has no worst value; beyond its average|poor edge it scores 0.3 + 0.2 * edge / value, which falls for
+ever and stays above 0.3. Everywhere the two forms lie within 0.1 of each other. Knows nothing of how a metric is
+measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tuner.config import BandConfig, ScoreConfig
+from tuner.config_rules import COMPONENTS
+
+GRADES: Mapping[str, float] = {"excellent": 1.0, "good": 0.8, "average": 0.6, "poor": 0.4}
+"""Grades, best first, and their graded scores."""
+
+DEFAULT_BANDS: Mapping[str, BandConfig] = {
+    # MB of adapter per training step
+    "efficiency": BandConfig(excellent=0.15, good=0.25, average=0.35, higher_is_better=False),
+    "ssim": BandConfig(excellent=0.7, good=0.5, average=0.3),
+    "fashion_clip": BandConfig(excellent=0.7, good=0.5, average=0.3),
+    "colour": BandConfig(excellent=0.8, good=0.6, average=0.4),
+    "total_loss": BandConfig(excellent=0.3, good=0.5, average=0.7, higher_is_better=False),
+    "overall": BandConfig(excellent=0.9, good=0.7, average=0.5),
+}
+"""Bands of metrics that mean the same in every task; a task's and a search space's own go before them."""
+
+_WORST = {"preservation": -1.0}  # of metrics of which more is better; of all others it is 0
+_ROUNDING = 0.01  # how far beyond its range a metric may stray: cosines of bf16 vectors exceed 1 by so much
+
+
+@dataclass(frozen=True)
+class Band:
+    """Edges of a metric's grades, with the worst value it can have where more is better."""
+
+    excellent: float
+    good: float
+    average: float
+    higher_is_better: bool = True
+    worst: float = 0.0
+
+    @classmethod
+    def of(cls, config: BandConfig, metric: str = "") -> Band:
+        """The band of a config; `metric` tells the range."""
+        worst = _WORST.get(metric, 0.0)
+        return cls(config.excellent, config.good, config.average, config.higher_is_better, worst)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One configuration's score. Components and `overall` are continuous, the objective; `graded_overall` weighs the
+    graded components; `grades` has a word for each component and for "overall". What was NaN is NaN here, and its grade
+    is "none"."""
+
+    efficiency: float
+    quality: float
+    preservation: float
+    overall: float
+    graded_overall: float
+    grades: dict[str, str]
+
+
+def grade(value: float, band: Band | BandConfig) -> str:
+    """The grade in words; "none" for NaN and infinity."""
+    if not math.isfinite(value):
+        return "none"
+    for word, edge in (("excellent", band.excellent), ("good", band.good), ("average", band.average)):
+        if value >= edge if band.higher_is_better else value <= edge:
+            return word
+    return "poor"
+
+
+def graded(value: float, band: Band | BandConfig) -> float:
+    """The graded score: 1.0, 0.8, 0.6 or 0.4; NaN for NaN and infinity."""
+    return GRADES.get(grade(value, band), math.nan)
+
+
+def continuous(value: float, band: Band | BandConfig) -> float:
+    """The continuous score, between 0.3 and 1.0; NaN for NaN and infinity. Raises ValueError for a value outside the
+    metric's range, which is a mistake of whoever measured it (a percentage instead of a share)."""
+    if not math.isfinite(value):
+        return math.nan
+    if isinstance(band, BandConfig):
+        band = Band.of(band)
+    low, high = (band.worst, 1.0) if band.higher_is_better else (0.0, math.inf)
+    if not low - _ROUNDING <= value <= high + _ROUNDING:
+        raise ValueError(f"a metric is {value:g} and must lie between {low:g} and {high:g}")
+    value = min(max(value, low), high)
+    if not band.higher_is_better and value > band.average:
+        return 0.3 + 0.2 * (band.average / value)
+    ideal, worst = (1.0, band.worst) if band.higher_is_better else (0.0, band.average)
+    points = [(ideal, 1.0), (band.excellent, 0.9), (band.good, 0.7), (band.average, 0.5), (worst, 0.3)]
+    for (near, upper), (far, lower) in pairwise(points):
+        if value >= far if band.higher_is_better else value <= far:
+            # from the far end, so that both pieces that meet at an edge give exactly the same number there
+            return lower + (upper - lower) * ((value - far) / (near - far))
+    raise AssertionError("the value lies in the range, so one piece holds it")
+
+
+def overall_score(metrics: Mapping[str, float], config: ScoreConfig, bands: Mapping[str, BandConfig]) -> Score:
+    """The score of "efficiency" (MB of adapter per training step), "quality" and "preservation" in `metrics`.
+
+    Bands are the config's own, else those given (the task's), else `DEFAULT_BANDS`. NaN in a component makes it and the
+    overall score NaN (unless its weight is 0): no number is made up. Raises ValueError if a metric is missing, has no
+    band or lies outside its range."""
+    known = {**DEFAULT_BANDS, **bands, **config.bands}
+    for name in COMPONENTS:
+        if name not in metrics:
+            raise ValueError(f"the score needs the metric {name!r}, and there are only {sorted(metrics)}")
+        if name not in known:
+            raise ValueError(f"the metric {name!r} has no band")
+    weights = {name: getattr(config, f"{name}_weight") for name in COMPONENTS}
+    used = {name: Band.of(known[name], name) for name in COMPONENTS}
+    parts: dict[str, float] = {}
+    for name in COMPONENTS:
+        try:
+            parts[name] = continuous(metrics[name], used[name])
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+    counted = [name for name in COMPONENTS if weights[name] > 0]  # 0 * NaN would be NaN
+    overall = sum(weights[name] * parts[name] for name in counted)
+    graded_overall = sum(weights[name] * graded(metrics[name], used[name]) for name in counted)
+    grades = {name: grade(metrics[name], used[name]) for name in COMPONENTS}
+    grades["overall"] = grade(overall, Band.of(known["overall"]))
+    return Score(parts["efficiency"], parts["quality"], parts["preservation"], overall, graded_overall, grades)

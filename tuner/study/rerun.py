@@ -1,0 +1,128 @@
+"""After the search: the top k are trained again from fresh seeds, and the winner is chosen on the mean.
+
+The score a trial won the search with is the luckiest of many and counts for nothing here: only the fresh seeds do, so the mean and
+its 95 % interval (Student's t over seeds) are honest. The adapter that is kept is the re-run of the winner with the best
+validation score; the test split is never looked at for a choice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from tuner.config import BandConfig, StudyConfig
+from tuner.engine.contract import Report, TrialSpec
+from tuner.errors import StudyError
+from tuner.score import overall_score
+from tuner.store.records import COMPLETE, Rerun, TrialRecord, Winner
+from tuner.study.folder import StudyFolder
+from tuner.study.recorder import Recorder
+from tuner.study.runner import Runner, Trained
+from tuner.study.sampler import seed_of
+
+# Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom; the normal one beyond.
+_T95 = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+
+
+def top(trials: Sequence[TrialRecord], count: int) -> list[TrialRecord]:
+    """The best `count` finished trials, best first; of equal ones the earlier."""
+    finished = [trial for trial in trials if trial.state == COMPLETE and trial.score is not None]
+    return sorted(finished, key=lambda trial: (-(trial.score or 0.0), trial.number))[:count]
+
+
+def interval95(values: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % interval of the mean; None for fewer than two values."""
+    count = len(values)
+    if count < 2:
+        return None
+    mean = math.fsum(values) / count
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
+    t = _T95[count - 2] if count - 2 < len(_T95) else 1.96
+    half = t * deviation / math.sqrt(count)
+    return mean - half, mean + half
+
+
+def rerun(config: StudyConfig, recorder: Recorder, runner: Runner) -> None:
+    """Train the top k from each of their seeds, but for those that a study before its interruption trained already.
+
+    Raises StudyError if no trial finished."""
+    best = top(recorder.trials(), config.search.top_k)
+    if not best:
+        failed = next((trial.message for trial in recorder.trials() if trial.message), "none was run")
+        raise StudyError(f"no trial finished, so there is nothing to choose from. The first said: {failed}.")
+    done = {(each.trial_id, each.seed) for each in recorder.snapshot().reruns}
+    wanted: dict[str, tuple[TrialRecord, TrialSpec]] = {}
+    for trial in best:
+        for number in range(1, config.search.top_k_seeds + 1):
+            seed = seed_of(config.search.seed, trial.number, number)
+            if (trial.trial_id, seed) not in done or recorder.folder.rerun(trial.trial_id, seed) is None:
+                run_id = f"{trial.trial_id}-seed-{number}"
+                wanted[run_id] = (trial, TrialSpec(run_id, trial.params, seed))
+
+    progress: dict[str, TrialRecord] = {
+        run_id: TrialRecord(run_id, trial.number, trial.params, spec.seed) for run_id, (trial, spec) in wanted.items()
+    }
+
+    def on_report(report: Report) -> None:
+        progress[report.trial_id] = progress[report.trial_id].with_report({**report.metrics, "samples": report.samples})
+        recorder.watched.tell("on_report", progress[report.trial_id], report)
+
+    def on_trained(trained: Trained) -> None:
+        trial, spec = wanted[trained.spec.trial_id]
+        recorder.folder.save_rerun(trial.trial_id, spec.seed, trained.checkpoint)
+        recorder.add_rerun(Rerun(trial.trial_id, spec.seed, dict(trained.best.metrics), dict(trained.test)))
+        recorder.watched.tell("on_trial_end", replace(progress[spec.trial_id], state=COMPLETE))
+
+    if wanted:
+        runner.train([spec for _, spec in wanted.values()], on_report, on_trained)
+
+
+def choose_winner(
+    config: StudyConfig, bands: Mapping[str, BandConfig], trials: Sequence[TrialRecord], reruns: Sequence[Rerun]
+) -> tuple[Winner, Rerun]:
+    """The configuration with the highest mean over seeds, and the re-run whose adapter is kept.
+
+    Raises StudyError if no re-run ended."""
+    by_trial: dict[str, list[Rerun]] = {}
+    for each in reruns:
+        by_trial.setdefault(each.trial_id, []).append(each)
+    if not by_trial:
+        raise StudyError("none of the best trials could be trained again, so no winner can be named. See logs.txt.")
+    chosen = max(by_trial, key=lambda trial_id: _mean([each.validation["score"] for each in by_trial[trial_id]]))
+    runs = by_trial[chosen]
+    scores = [each.validation["score"] for each in runs]
+    metrics = mean_metrics([each.validation for each in runs])
+    params = next(trial.params for trial in trials if trial.trial_id == chosen)
+    winner = Winner(
+        trial_id=chosen,
+        params=params,
+        score=_mean(scores),
+        interval=interval95(scores),
+        seeds=len(runs),
+        metrics=metrics,
+        test=mean_metrics([each.test for each in runs]),
+        grades=_grades(metrics, config, bands),
+        adapter="best",
+    )
+    return winner, max(runs, key=lambda each: each.validation["score"])
+
+
+def mean_metrics(many: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of every metric that all of them have."""
+    return {name: _mean([each[name] for each in many]) for name in many[0] if all(name in each for each in many)}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _grades(metrics: Mapping[str, float], config: StudyConfig, bands: Mapping[str, BandConfig]) -> dict[str, str]:
+    try:
+        return overall_score(metrics, config.score, bands).grades
+    except ValueError:
+        # An engine that reports the score alone has no components to grade.
+        return {}

@@ -1,0 +1,43 @@
+"""Whether a study can go on, and the record it goes on with.
+
+Finished trials stay as they are. Trials that were interrupted, or that a crash left running, go on under their own ids from
+their newest checkpoints; `search.py` puts them first. What would make old and new scores incomparable must not have changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from tuner.config import StudyConfig
+from tuner.errors import StudyError
+from tuner.store.files import read_study
+from tuner.store.records import COMPLETE, RUNNING, StudyRecord
+from tuner.study.folder import StudyFolder
+from tuner.study.space import Space, check_unchanged
+
+_FIXED = ("task", "base_model", "revision", "data", "score", "precision")
+_FIXED_SEARCH = ("seed", "reports_per_epoch", "asha")
+
+
+def resumed(config: StudyConfig, folder: StudyFolder, space: Space, defaults: Mapping[str, Any]) -> StudyRecord:
+    """The record to go on with. Raises StoreError if there is none, StudyError if the study is finished and no more
+    trials are asked for, or if its space or anything else that scores depend on has changed."""
+    record = read_study(folder.path)
+    before = StudyConfig.model_validate(record.config)
+    check_unchanged(Space(before.space, defaults), space)
+    old, now = before.model_dump(mode="json"), config.model_dump(mode="json")
+    changes = [name for name in _FIXED if old[name] != now[name]]
+    changes += [f"search.{name}" for name in _FIXED_SEARCH if old["search"][name] != now["search"][name]]
+    if changes:
+        raise StudyError(
+            f"study {record.name!r} cannot go on with another {', '.join(changes)}: its scores would not compare. "
+            "Leave that as it was, or start a new study under another --name."
+        )
+    if record.state == COMPLETE and config.search.trials <= len(record.trials):
+        raise StudyError(
+            f"study {record.name!r} is finished, with {len(record.trials)} trials. Ask for more with "
+            f"--trials {len(record.trials) + 8}, or look at it with: tuner status {record.name}"
+        )
+    return replace(record, config=now, state=RUNNING, finished=None, winner=None)

@@ -1,0 +1,206 @@
+"""A study from config to winner: checks, engines, search, re-runs of the top k, export of the best adapter.
+
+The same function runs it on Ray and in process; only who runs the trials differs. Whatever happens, the record is
+saved and the checkpoints stay, so that `--resume` goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import logging
+import platform
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from tuner import tasks
+from tuner.config import StudyConfig
+from tuner.config_file import config_to_yaml
+from tuner.engine.actor import DEVICE_ENGINE
+from tuner.engine.contract import TrialSpec
+from tuner.engine.pool import Stopped
+from tuner.errors import StudyError, TunerError
+from tuner.store.files import write_text
+from tuner.store.records import COMPLETE, FAILED, INTERRUPTED, StudyRecord
+from tuner.study.folder import StudyFolder
+from tuner.study.interrupt import interruptible
+from tuner.study.launch import reserved, study_name
+from tuner.study.observer import Observer, Watched
+from tuner.study.recorder import Recorder
+from tuner.study.rerun import choose_winner, rerun
+from tuner.study.resume import resumed
+from tuner.study.runner import Runner
+from tuner.study.search import Search
+from tuner.study.space import Space
+from tuner.tasks.task import Prepared, TaskSpec
+
+log = logging.getLogger(__name__)
+
+_PACKAGES = ("lora-tuner", "ray", "optuna", "torch", "transformers", "peft")
+
+
+def run_study(
+    config: StudyConfig,
+    *,
+    in_process: bool = False,
+    engine: str = DEVICE_ENGINE,
+    resume: bool = False,
+    observer: Observer | None = None,
+    command: str = "",
+) -> StudyRecord:
+    """Run a study to its end and return its record, which is also saved as results/<name>/study.json.
+
+    On Ray by default (see `cluster/connect.py`); `in_process` runs the same search in one loop, without Ray, the same every
+    time. `engine` is the engine's class, "module:Class". `resume` goes on with the study that `config.name` names.
+    `command` reproduces the study, for the record.
+
+    Ctrl-C and SIGTERM end it cleanly: the record that is returned has state "interrupted". Raises ConfigError, DataError,
+    BaseModelError, DeviceError before anything is trained; StudyError if it cannot start, resume or end; EngineError if all
+    engines died, StoreError if the disk refuses: then what was done is kept, and `resume` goes on.
+    """
+    spec = tasks.spec(config.task)
+    now = time.time()
+    config = config.model_copy(update={"name": study_name(config, now)})
+    folder = StudyFolder(config.results / str(config.name))
+    space = Space(config.space, spec.hyperparameters)
+    if resume:
+        record = resumed(config, folder, space, spec.hyperparameters)
+    else:
+        record = StudyRecord(
+            str(config.name), config.task, config.base_model, config.model_dump(mode="json"), command, created=now
+        )
+    stopping = threading.Event()
+    with reserved(folder, resume), _logging_to(folder.logs), interruptible(stopping):
+        prepared = spec.prepare(config)
+        for warning in prepared.warnings:
+            log.warning("%s", warning)
+        with _runner(config, engine, folder, stopping, prepared, in_process) as runner:
+            return _Run(config, spec, space, folder, runner, stopping).run(record, prepared, Watched(observer))
+
+
+class _Run:
+    """One run of a study: the order of its phases, and what state each way of ending leaves."""
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        spec: TaskSpec,
+        space: Space,
+        folder: StudyFolder,
+        runner: Runner,
+        stopping: threading.Event,
+    ) -> None:
+        self._config = config
+        self._spec = spec
+        self._space = space
+        self._folder = folder
+        self._runner = runner
+        self._stopping = stopping
+        self._search: Search | None = None
+
+    def run(self, record: StudyRecord, prepared: Prepared, watched: Watched) -> StudyRecord:
+        try:
+            infos = self._runner.start()
+        except Stopped:
+            infos = []
+        recorder = Recorder(self._folder, record, watched)
+        recorder.update(
+            data={**prepared.summary, "warnings": list(prepared.warnings)},
+            engines=tuple(asdict(info) for info in infos),
+            versions=_versions(),
+        )
+        write_text(self._folder.path / "config.yaml", config_to_yaml(self._config))
+        search = self._search = Search(self._config, self._space, recorder, infos[0].train_rows if infos else 0)
+        recorder.open(lambda: search.asha.to_json() if search.asha else {})
+        try:
+            state = self._phases(recorder, search) if infos else INTERRUPTED
+        except (Stopped, KeyboardInterrupt):
+            self._stopping.set()
+            state = INTERRUPTED
+        except BaseException:
+            search.interrupt()
+            recorder.update(state=FAILED, finished=time.time())
+            with contextlib.suppress(TunerError):  # the first error is the one to show
+                watched.tell("on_end", recorder.close())
+            raise
+        search.interrupt()
+        recorder.update(state=state, finished=time.time())
+        final = recorder.close()
+        log.info("the study is %s", state)
+        watched.tell("on_end", final)
+        return final
+
+    def _phases(self, recorder: Recorder, search: Search) -> str:
+        """Search, re-run, export. Returns the study's state."""
+        recorder.watched.tell("on_start", recorder.snapshot())
+        for engine in recorder.snapshot().engines:
+            log.info("engine %s: %s", engine["name"], engine)
+        recorder.phase("search")
+        self._runner.search(search)
+        recorder.check()
+        if self._stopping.is_set():
+            return INTERRUPTED
+        recorder.phase("rerun")
+        rerun(self._config, recorder, self._runner)
+        recorder.check()
+        if self._stopping.is_set():
+            return INTERRUPTED
+        recorder.phase("export")
+        winner, best = choose_winner(self._config, self._spec.bands, recorder.trials(), recorder.snapshot().reruns)
+        state = self._folder.rerun(best.trial_id, best.seed)
+        if state is None:
+            raise StudyError(f"the state of trial {best.trial_id}, seed {best.seed}, is gone from {self._folder.path}.")
+        exported = self._runner.export(TrialSpec(f"{best.trial_id}-best", winner.params, best.seed), state)
+        self._folder.write_adapter(exported)
+        recorder.update(winner=winner)
+        return COMPLETE
+
+
+@contextlib.contextmanager
+def _runner(
+    config: StudyConfig, engine: str, folder: StudyFolder, stopping: threading.Event, prepared: Prepared, in_process: bool
+) -> Iterator[Runner]:
+    options = {"prepared": prepared}
+    with contextlib.ExitStack() as stack:
+        runner: Runner
+        if in_process:
+            from tuner.study.in_process import InProcess
+
+            runner = InProcess(config, engine, folder, stopping, options)
+        else:
+            from cluster.connect import connected
+
+            stack.enter_context(connected())
+            from tuner.study.on_ray import OnRay
+
+            runner = OnRay(config, engine, folder, stopping, options)
+        stack.callback(runner.close)
+        yield runner
+
+
+@contextlib.contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """What the tuner logs goes to the study's logs.txt; warnings and worse still reach the terminal's handlers."""
+    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("tuner")
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+        handler.close()
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found

@@ -1,0 +1,49 @@
+"""A saved sentiment adapter, answering: plain transformers and PEFT, as anybody would load it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tuner.bases.describe import describe
+from tuner.bases.load import load_classifier, load_tokenizer
+from tuner.errors import StoreError
+from tuner.tasks.sentiment.prepare import NAMES
+
+BATCH = 32
+
+
+class SentimentPredictor:
+    """Implements `Predictor` in fp32 on the CPU. Raises StoreError if the folder is not an adapter, BaseModelError for its base."""
+
+    def __init__(self, adapter: Path) -> None:
+        from peft import PeftModel
+
+        try:
+            details = json.loads((adapter / "tuner.json").read_text(encoding="utf-8"))
+            revision = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("revision")
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{adapter} is not a saved adapter: {error}. Name a study's best folder.") from error
+        self.details = details
+        facts = describe(details["base_model"], revision)
+        self.tokenizer = load_tokenizer(facts)
+        self.model = PeftModel.from_pretrained(load_classifier(facts, details["labels"]), str(adapter)).eval()
+
+    @torch.no_grad()
+    def predict(self, inputs: Sequence[str]) -> list[dict[str, Any]]:
+        """label (0 or 1), its name, its probability, and the text, of each input."""
+        answers: list[dict[str, Any]] = []
+        for start in range(0, len(inputs), BATCH):
+            texts = list(inputs[start : start + BATCH])
+            batch = self.tokenizer(
+                texts, truncation=True, max_length=self.details["max_length"], padding=True, return_tensors="pt"
+            )
+            probabilities = self.model(**batch).logits.softmax(-1)
+            for text, row in zip(texts, probabilities.tolist(), strict=True):
+                label = max(range(len(row)), key=row.__getitem__)
+                answers.append({"label": label, "name": NAMES[label], "probability": row[label], "text": text})
+        return answers

@@ -1,0 +1,129 @@
+"""All that can be checked and read before a model loads: the base's facts, the target modules, the rows. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tuner.bases.describe import BaseFacts, describe
+from tuner.config import Choice, Constant, Entry, IntRange, StudyConfig
+from tuner.data.classification import Splits, load_splits
+from tuner.data.fingerprint import fingerprint_splits
+from tuner.data.language import language_warning
+from tuner.data.validate import ValidationReport, clean, validate_classification
+from tuner.errors import BaseModelError, ConfigError, Problem
+from tuner.lora.layouts import EncoderLayout, layout_of, lora_modules, matching
+from tuner.tasks.sentiment.reviews import embedded_splits
+from tuner.tasks.task import Prepared
+
+LABELS = 2
+NAMES = ("negative", "positive")
+
+
+def default_targets(layout: EncoderLayout) -> list[str]:
+    """The attention's query and value, as the LoRA paper tunes them."""
+    return [layout.query.rpartition(".")[2], layout.value.rpartition(".")[2]]
+
+
+def prepare(config: StudyConfig) -> Prepared:
+    """Check base, space and rows. Raises BaseModelError, ConfigError, DataError; the base is looked at before the rows are read."""
+    facts = describe(config.base_model, config.revision)
+    layout = layout_of(facts.model_type)
+    width = int(facts.config.get("hidden_size") or facts.config.get("dim") or 0)
+    layers = int(facts.config.get("num_hidden_layers") or facts.config.get("n_layers") or 0)
+    modules = lora_modules(layout, layers)
+    problems = [*_rank_problems(config, width), *_target_problems(config, modules), *_length_problems(config, facts)]
+    if problems:
+        raise ConfigError(problems)
+    splits = load_splits(config.data, {"text": "text", "label": "label"}, embedded_splits)
+    report = validate_classification(splits, LABELS)
+    report.raise_problems()
+    kept = clean(splits, report)
+    report = _with_truncated(report, kept, facts, config.data.max_length)
+    warning = language_warning((row.text for row in kept.train), facts.languages)
+    warnings = (*report.warnings, *((warning,) if warning else ()))
+    summary: dict[str, Any] = {
+        **report.to_json(),
+        "source": config.data.source if config.data.train is None else str(config.data.train),
+        "notes": list(splits.notes),
+        "fingerprints": {name: print_.sequence for name, print_ in fingerprint_splits(kept).items()},
+        "label_names": list(splits.label_names or NAMES),
+        "base": {"name": facts.name, "architecture": facts.model_type, "checksum": facts.checksum},
+    }
+    return Prepared(data=kept, summary=summary, warnings=warnings)
+
+
+def _values(entry: Entry | None, default: Any) -> list[Any]:
+    """Every value an entry may take, or its ends."""
+    if entry is None:
+        return [default]
+    if isinstance(entry, Constant):
+        return [entry.value]
+    if isinstance(entry, Choice):
+        return list(entry.values)
+    return [entry.low, entry.high]
+
+
+def _rank_problems(config: StudyConfig, width: int) -> list[Problem]:
+    entry = config.space["rank"]
+    where = "space.rank.high" if isinstance(entry, IntRange) else "space.rank"
+    rule = f"the rank must not be above the layers' width, {width} in this base"
+    return [
+        Problem(where, value, rule, "4 to 64 is usual; a rank of the full width is a full fine-tune.")
+        for value in _values(entry, None)
+        if width and value > width
+    ]
+
+
+def _target_problems(config: StudyConfig, modules: Sequence[str]) -> list[Problem]:
+    leaves = sorted({name.split(".layer.")[-1].partition(".")[2] or name.rpartition(".")[2] for name in modules})
+    problems: dict[str, Problem] = {}
+    points = [point["target_modules"] for point in config.start_points if "target_modules" in point]
+    for targets in [*_values(config.space.get("target_modules"), None), *points]:
+        for target in [targets] if isinstance(targets, str) else targets or []:
+            if not matching(modules, [target]):
+                rule = f"the base {config.base_model} has no such module"
+                problems[target] = Problem("space.target_modules", target, rule, f"It has: {', '.join(leaves)}.")
+    return list(problems.values())
+
+
+def _length_problems(config: StudyConfig, facts: BaseFacts) -> list[Problem]:
+    positions = int(facts.config.get("max_position_embeddings", 0))
+    # RoBERTa's positions start behind the padding id
+    usable = positions - int(facts.config.get("pad_token_id") or 0) - 1 if facts.model_type in _OFFSET else positions
+    if usable and config.data.max_length > usable:
+        rule = f"the base {config.base_model} reads at most {usable} tokens"
+        return [Problem("data.max_length", config.data.max_length, rule, f"Use {usable} or less.")]
+    return []
+
+
+_OFFSET = ("roberta", "xlm-roberta", "camembert")
+
+
+def _with_truncated(report: ValidationReport, splits: Splits, facts: BaseFacts, max_length: int) -> ValidationReport:
+    """Count the texts that are longer than the model reads; not counted where the base has no tokenizer.json at hand."""
+    file = Path(facts.source) / "tokenizer.json"
+    if not file.is_file():
+        return report
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:
+        raise BaseModelError(f"base_model = {facts.name!r}: its tokenizer.json cannot be read ({error}).") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    counts = {
+        name: sum(len(encoding.ids) > max_length for encoding in tokenizer.encode_batch([row.text for row in rows]))
+        for name, rows in splits.named().items()
+    }
+    return report.with_truncated(counts, max_length)
+
+
+def targets_of(params: Mapping[str, Any], layout: EncoderLayout) -> list[str]:
+    """The target modules of a trial: its own, or the default of the layout."""
+    targets = params.get("target_modules")
+    return [targets] if isinstance(targets, str) else list(targets or default_targets(layout))
+
+

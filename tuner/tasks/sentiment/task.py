@@ -1,0 +1,225 @@
+"""Sentiment on a device: one frozen encoder, packed adapters, the loss of each row, and how an adapter is judged.
+
+Quality is accuracy on held-out rows. Preservation is the mean cosine between the base's and the adapted encoder's sentence embeddings
+(mean of the last hidden states over a row's tokens) of held-out text: an adapter that bends the encoder little keeps it useful
+for other work. Rows are tokenised once, when the task is made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from tuner.bases.describe import describe
+from tuner.bases.load import load_classifier, load_tokenizer
+from tuner.config import StudyConfig
+from tuner.data.classification import Splits
+from tuner.device import Device
+from tuner.lora.adapter import save_peft
+from tuner.lora.encoder import RaggedEncoder
+from tuner.lora.layouts import lora_modules, matching
+from tuner.lora.packed import Pack, PackContext, wrap_linears
+from tuner.lora.parameters import AdapterShape
+from tuner.lora.ragged import Ragged
+from tuner.tasks.sentiment.predict import SentimentPredictor
+from tuner.tasks.sentiment.prepare import LABELS, targets_of
+from tuner.tasks.task import Prepared
+
+EVAL_TOKENS = 8192  # tokens of one forward in evaluation: large enough for full speed, small enough for any device
+PRESERVATION_ROWS = 128
+
+
+class SentimentTask:
+    """Implements `Task`. `prepared.data` are the cleaned splits. Raises BaseModelError if the base cannot be loaded."""
+
+    def __init__(self, config: StudyConfig, device: Device, prepared: Prepared) -> None:
+        self.facts = describe(config.base_model, config.revision)
+        self.device = device.torch
+        splits: Splits = prepared.data
+        model = load_classifier(self.facts, LABELS)
+        self.context = PackContext(self.device)
+        layers = getattr(model.config, "num_hidden_layers", 0)
+        # ALBERT uses one layer many times: its modules have one name each, and their gradients add up
+        encoder_of = RaggedEncoder.layout_for(model)
+        self.layout = encoder_of
+        self.modules = lora_modules(self.layout, layers)
+        heads = [name for name, _ in self.layout.head if name.partition(".")[0] in self.layout.trained]
+        places = {name: _place(name, self.layout.attention_inputs) for name in self.modules}
+        self.sites = wrap_linears(model, self.modules, heads, self.context, places)
+        self.full = frozenset(heads)
+        model.to(device=self.device, dtype=device.dtype)
+        self.model = model.eval()
+        self.encoder = RaggedEncoder(model)
+        self.max_length = config.data.max_length
+        self.tokenizer = load_tokenizer(self.facts)
+        self.rows = {name: self._tokenise([row.text for row in rows]) for name, rows in splits.named().items()}
+        self.labels = {
+            name: torch.tensor([row.label for row in rows], device=self.device) for name, rows in splits.named().items()
+        }
+        self.train_rows = len(self.rows["train"])
+        self._base_embeddings: dict[str, torch.Tensor] = {}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the frozen base's activations."""
+        return self.encoder.dtype
+
+    def shape(self, params: Mapping[str, Any]) -> AdapterShape:
+        """LoRA on the trial's target modules, the head in full."""
+        targets = matching(self.modules, targets_of(params, self.layout))
+        return AdapterShape(int(params["rank"]), frozenset(targets), self.full)
+
+    def row_costs(self) -> Sequence[int]:
+        """Tokens of each training row."""
+        return [len(row) for row in self.rows["train"]]
+
+    def losses(self, pack: Pack, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Cross-entropy of each row (B,), fp32."""
+        chosen = [index for member in rows for index in member]
+        logits = self._logits(pack, [[self.rows["train"][index] for index in member] for member in rows])
+        return F.cross_entropy(logits, self.labels["train"][chosen], reduction="none")
+
+    @torch.no_grad()
+    def evaluate(self, pack: Pack, split: str) -> list[dict[str, float]]:
+        """accuracy, macro_f1, validation_loss or test_loss, and preservation, of each member."""
+        members = len(pack.members)
+        parts = [
+            self._logits(pack, [[self.rows[split][index] for index in chunk]] * members).view(members, len(chunk), -1)
+            for chunk in self._chunks(split, range(len(self.rows[split])), members)
+        ]
+        # chunks hold rows in order of length
+        order = torch.tensor([i for chunk in self._chunks(split, range(len(self.rows[split])), members) for i in chunk])
+        logits = torch.cat(parts, 1)  # (N, rows, labels)
+        labels = self.labels[split][order.to(self.device)]
+        kept = self._preservation(pack, split)
+        found = []
+        for member in range(members):
+            loss = F.cross_entropy(logits[member], labels)
+            answers = logits[member].argmax(-1)
+            found.append(
+                {
+                    "accuracy": (answers == labels).float().mean().item(),
+                    "macro_f1": _macro_f1(answers, labels),
+                    f"{split}_loss": loss.item(),
+                    "preservation": kept[member],
+                }
+            )
+        return found
+
+    def save(self, directory: Path, tensors: Mapping[str, torch.Tensor], params: Mapping[str, Any]) -> None:
+        """PEFT folder, tokenizer, and the base's name and label names in the adapter's own config."""
+        save_peft(
+            directory,
+            tensors,
+            base=self.facts.source if self.facts.name == self.facts.source else self.facts.name,
+            revision=self.facts.revision,
+            modules=self.modules,
+            targets=targets_of(params, self.layout),
+            full=self.layout.trained,
+            all_linear=[name for name, module in self.model.named_modules() if type(module).__name__ in _LINEAR],
+            rank=int(params["rank"]),
+            alpha=float(params["alpha"]),
+            dropout=float(params["dropout"]),
+            task_type="SEQ_CLS",
+        )
+        self.tokenizer.save_pretrained(directory)
+        details = {"task": "sentiment", "base_model": self.facts.name, "max_length": self.max_length, "labels": LABELS}
+        (directory / "tuner.json").write_text(json.dumps(details, indent=1) + "\n", encoding="utf-8")
+
+    @staticmethod
+    def predictor(adapter: Path) -> SentimentPredictor:
+        """What answers for a saved adapter."""
+        return SentimentPredictor(adapter)
+
+    def _tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        if not texts:
+            return []
+        ids: list[list[int]] = self.tokenizer(list(texts), truncation=True, max_length=self.max_length)["input_ids"]
+        return ids
+
+    def _hidden(self, pack: Pack, rows: Sequence[Sequence[list[int]]], *, first_only: bool) -> tuple[torch.Tensor, Ragged]:
+        """rows[i] are the token lists of member i; hidden states (T, H) or (B, H)."""
+        flat = [row for member in rows for row in member]
+        ragged = Ragged([len(row) for row in flat], self.device)
+        ids = torch.tensor([token for row in flat for token in row], device=self.device)
+        pack.bring([len(member) for member in rows], [sum(map(len, member)) for member in rows])
+        self.context.pack = pack
+        try:
+            return self.encoder.hidden(ids, ragged, first_only=first_only), ragged
+        finally:
+            self.context.pack = None
+
+    def _logits(self, pack: Pack, rows: Sequence[Sequence[list[int]]]) -> torch.Tensor:
+        first, _ = self._hidden(pack, rows, first_only=True)
+        self.context.pack = pack
+        try:
+            return self.encoder.logits(first)
+        finally:
+            self.context.pack = None
+
+    def _chunks(self, split: str, indices: Sequence[int], members: int) -> Iterator[list[int]]:
+        """Indices in order of length, in chunks whose tokens times the members stay within the budget."""
+        chunk: list[int] = []
+        tokens = 0
+        for index in sorted(indices, key=lambda i: len(self.rows[split][i])):
+            length = len(self.rows[split][index])
+            if chunk and (tokens + length) * members > EVAL_TOKENS:
+                yield chunk
+                chunk, tokens = [], 0
+            chunk.append(index)
+            tokens += length
+        if chunk:
+            yield chunk
+
+    def _preservation(self, pack: Pack, split: str) -> list[float]:
+        """Mean cosine to the base's embeddings over the first rows of the split, for each member."""
+        rows = range(min(PRESERVATION_ROWS, len(self.rows[split])))
+        if split not in self._base_embeddings:
+            bare = Pack(pack.store, [], pack.dtype, train=False)
+            parts = [self._embeddings(bare, split, chunk, 1)[0] for chunk in self._chunks(split, rows, 1)]
+            order = [index for chunk in self._chunks(split, rows, 1) for index in chunk]
+            embedded = torch.empty_like(torch.cat(parts))
+            embedded[torch.tensor(order, device=self.device)] = torch.cat(parts)
+            self._base_embeddings[split] = embedded
+        base = self._base_embeddings[split]
+        total = torch.zeros(len(pack.members), device=self.device)
+        for chunk in self._chunks(split, rows, len(pack.members)):
+            adapted = self._embeddings(pack, split, chunk, len(pack.members))  # (N, rows, H)
+            total += F.cosine_similarity(adapted, base[chunk][None], dim=-1).sum(1)
+        kept: list[float] = (total / len(rows)).tolist()
+        return kept
+
+    def _embeddings(self, pack: Pack, split: str, chunk: Sequence[int], members: int) -> torch.Tensor:
+        """Mean of the last hidden states of each row: (N, rows, H), fp32."""
+        tokens = [self.rows[split][index] for index in chunk]
+        hidden, ragged = self._hidden(pack, [tokens] * members, first_only=False)
+        rows = members * len(chunk)
+        summed = torch.zeros(rows, hidden.shape[-1], device=self.device).index_add_(0, ragged.row_of, hidden.float())
+        lengths = torch.tensor(ragged.lengths, device=self.device)[:, None]
+        return (summed / lengths).view(members, len(chunk), -1)
+
+
+_LINEAR = ("Linear", "PackedLinear", "PackedFull")
+
+
+def _place(name: str, attention_inputs: Sequence[str]) -> str:
+    """Query, key and value of a layer read the same input and share a dropout mask."""
+    for part in attention_inputs:
+        if name.endswith(f".{part}"):
+            return name.removesuffix(part) + "attention.input"
+    return name
+
+
+def _macro_f1(answers: torch.Tensor, labels: torch.Tensor) -> float:
+    """Mean over the classes of 2 TP / (2 TP + FP + FN), 0 where a class is neither there nor answered."""
+    scores = []
+    for label in range(LABELS):
+        right = ((answers == label) & (labels == label)).sum().item()
+        wrong = ((answers == label) != (labels == label)).sum().item()
+        scores.append(2 * right / (2 * right + wrong) if right + wrong else 0.0)
+    return sum(scores) / LABELS
