@@ -7,9 +7,11 @@ is tested where the device is not. Knows nothing of models, tasks or Ray (but fo
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import random
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -190,13 +192,18 @@ def memory_used_mb(device: Device) -> float:
 
 
 def empty_cache(device: Device) -> None:
-    """Hand memory that torch keeps for reuse back to the device."""
+    """Hand memory that is kept for reuse back to the device, or the operating system."""
     import torch
 
     if device.kind == "cuda":
         torch.cuda.empty_cache()
     elif device.kind == "mps":
         torch.mps.empty_cache()
+    elif sys.platform == "linux":
+        # batches of ever different sizes leave glibc's heap full of holes: 5 GB over a study of MiniLM without this
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

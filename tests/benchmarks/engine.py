@@ -185,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ours.engine.close()
     shape = AutoConfig.from_pretrained(stock.base_folder())
     flops = needed_flops(lengths, shape.hidden_size, shape.intermediate_size, shape.num_hidden_layers) / tokens
-    finish(summarise(rates, flops, peak), TARGETS)
+    finish(summarise(rates, flops, peak), TARGETS, options.quick)
 
 
 def summarise(rates: Mapping[tuple[str, float], list[float]], flops: float, peak: float) -> dict[str, float]:

@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     say(f"makespan on {machine()}{' (quick: no result)' if options.quick else ''}")
     with scratch() as folder:
         runs = measure(folder, 1 if options.quick else options.repeats, options.quick)
-    finish(summarise(runs), TARGETS)
+    finish(summarise(runs), TARGETS, options.quick)
 
 
 if __name__ == "__main__":

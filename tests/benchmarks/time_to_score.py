@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     say(f"time_to_score on {machine()}{' (quick: no result)' if options.quick else ''}")
     with scratch() as folder:
         found = measure(folder, 1 if options.quick else options.seeds, options.quick)
-    finish(summarise(found, QUICK_ROWS[1] if options.quick else VALIDATION_ROWS), TARGETS)
+    finish(summarise(found, QUICK_ROWS[1] if options.quick else VALIDATION_ROWS), TARGETS, options.quick)
 
 
 if __name__ == "__main__":

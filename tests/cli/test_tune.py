@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from functools import partial
@@ -66,19 +65,25 @@ def test_a_study_from_command_to_files(here: Path, capsys: pytest.CaptureFixture
     assert [row.name for row in open_experiments(Path("results/experiments.db")).list_studies()] == ["mine"]
 
 
-def test_quiet_prints_the_end_only(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_then_a_name_that_is_taken_then_a_file_that_cannot_be_written(
+    here: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     assert main([*ARGUMENTS, "--quiet"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("mine is complete")
     assert "Best configuration" in out
 
-
-def test_a_name_that_is_taken(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*ARGUMENTS, "--quiet"]) == 0
     before = Path("results/mine/study.json").read_bytes()
     assert main([*ARGUMENTS, "--quiet"]) == 1
     assert "--resume" in capsys.readouterr().err
     assert Path("results/mine/study.json").read_bytes() == before
+
+    elsewhere = here / "elsewhere"
+    (elsewhere / "experiments.db").mkdir(parents=True)
+    Written(elsewhere).on_end(read_study(Path("results/mine")))
+    assert "the database of experiments could not be written" in caplog.text
+    assert (elsewhere / "mine" / "best" / "README.md").is_file()
+    assert (elsewhere / "mine" / "reports" / "study.png").is_file()
 
 
 def test_notes_tell_what_an_option_moved(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,17 +149,3 @@ def test_a_broken_observer_is_dropped_and_the_others_go_on() -> None:
     observers.on_phase("rerun")
     observers.on_phase("export")
     assert (Broken.calls, seen) == (1, ["on_phase", "on_phase"])
-
-
-def test_a_file_that_cannot_be_written_hides_no_other(
-    here: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    assert main([*ARGUMENTS, "--quiet"]) == 0
-    record = read_study(Path("results/mine"))
-    elsewhere = here / "elsewhere"
-    elsewhere.mkdir()
-    (elsewhere / "experiments.db").mkdir()
-    Written(elsewhere).on_end(record)
-    assert "the database of experiments could not be written" in caplog.text
-    assert (elsewhere / "mine" / "best" / "README.md").is_file()
-    assert json.loads((Path("results/mine") / "study.json").read_text())["winner"]

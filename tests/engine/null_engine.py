@@ -1,7 +1,8 @@
 """An honest engine that trains nothing: the metrics of a trial are a function of its params, its seed and the rows it
 "saw", so tests know what to expect and the overhead benchmark measures everything but training.
 
-A learning rate above 1 diverges: NaN at its second report. Rank 13 fails. Checkpoints continue a trial as a real engine's do.
+A learning rate above 1 diverges: NaN at its second report. Rank 13 does not fit. Checkpoints continue a trial as a real
+engine's do.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.engine.contract import EngineInfo, EngineLoad, EngineSettings, Report, TrialSpec
-from tuner.errors import EngineError, TrialError
+from tuner.errors import DeviceError, EngineError, TrialError
 
 NULL_ENGINE = "tests.engine.null_engine:NullEngine"
 SLOW_ENGINE = "tests.engine.null_engine:SlowEngine"
@@ -68,7 +69,7 @@ class NullEngine:
     def advance(self, trial_id: str) -> Report:
         if self._closed:
             raise EngineError("closed")
-        state = self._states[trial_id]
+        state = self._held(trial_id)
         total = self._total(state)
         step = max(1, self._train_rows // self.settings.config.search.reports_per_epoch)
         samples = min(total, state.samples + step)
@@ -83,14 +84,14 @@ class NullEngine:
         return [self.advance(trial_id) for trial_id in trial_ids]
 
     def checkpoint(self, trial_id: str) -> bytes:
-        state = self._states[trial_id]
+        state = self._held(trial_id)
         return json.dumps({"index": state.index, "samples": state.samples, "best": state.best}).encode()
 
     def evaluate(self, trial_id: str, split: str) -> dict[str, float]:
-        return {"score": self._states[trial_id].best - (0.01 if split == "test" else 0.0)}
+        return {"score": self._held(trial_id).best - (0.01 if split == "test" else 0.0)}
 
     def export(self, trial_id: str, which: str = "best") -> dict[str, bytes]:
-        state = self._states[trial_id]
+        state = self._held(trial_id)
         content = {"params": dict(state.spec.params), "score": state.best, "which": which, "samples": state.samples}
         return {"adapter_config.json": json.dumps(content).encode(), "adapter_model.safetensors": b"weights"}
 
@@ -100,6 +101,12 @@ class NullEngine:
 
     def close(self) -> None:
         self._closed = True
+
+    def _held(self, trial_id: str) -> _State:
+        try:
+            return self._states[trial_id]
+        except KeyError:
+            raise EngineError(f"{self.settings.name} does not hold trial {trial_id}") from None
 
     def _total(self, state: _State) -> int:
         return round(state.spec.params["epochs"] * self._train_rows)
@@ -125,3 +132,17 @@ class MortalEngine(NullEngine):
             mark.write_text("once")
             os._exit(1)
         return super().advance(trial_id)
+
+
+class DyingEngine(NullEngine):
+    """Dies whenever it is asked to train."""
+
+    def advance(self, trial_id: str) -> Report:
+        os._exit(1)
+
+
+class RefusingEngine(NullEngine):
+    """Does not come up."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        raise DeviceError("there is no such thing here.")

@@ -1,7 +1,7 @@
 """What a base model is, read from its small files alone: no weights, no torch.
 
-`base_model` holds a short name of an embedded base (minilm), a local folder, or a hub id with an optional revision. The facts are enough to
-refuse a wrong config before anything heavy starts.
+`base_model` holds a short name of an embedded base (minilm), a local folder, or a hub id with an optional revision.
+The facts are enough to refuse a wrong config before anything heavy starts.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from tuner.bases import minilm
 from tuner.errors import BaseModelError
 
 EMBEDDED = {"minilm": minilm.locate}
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
 @dataclass(frozen=True)
 class BaseFacts:
-    """A base model at a glance. `source` is what transformers opens: a folder or a hub id. `checksum` is the weights' SHA-256
-    where the project knows it, or the revision. `languages` are codes as in `tuner.data.language`."""
+    """A base model at a glance. `source` is what transformers opens: a folder or a hub id. `checksum` is the weights'
+    SHA-256 where the project knows it, or the revision. `languages` are codes as in `tuner.data.language`."""
 
     name: str
     source: str
@@ -48,7 +48,8 @@ def describe(base_model: str, revision: str | None = None) -> BaseFacts:
         return _from_folder(base_model, path, "")
     if path.exists() or not _HUB_ID.fullmatch(base_model):
         raise BaseModelError(
-            f"base_model = {base_model!r}: it is neither an embedded base ({', '.join(EMBEDDED)}), nor a folder, nor a hub id."
+            f"base_model = {base_model!r}: it is neither an embedded base ({', '.join(EMBEDDED)}), nor a folder, "
+            "nor a hub id."
         )
     return _from_hub(base_model, revision)
 
@@ -56,9 +57,12 @@ def describe(base_model: str, revision: str | None = None) -> BaseFacts:
 def _from_folder(name: str, folder: Path, checksum: str) -> BaseFacts:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("it holds no object")
     except (OSError, ValueError) as error:
         raise BaseModelError(
-            f"base_model = {name!r}: {folder}/config.json cannot be read ({error}). Name a folder that save_pretrained wrote."
+            f"base_model = {name!r}: {folder}/config.json cannot be read ({error}). "
+            "Name a folder that save_pretrained wrote."
         ) from error
     if not any(folder.glob("*.safetensors")):
         raise BaseModelError(
@@ -79,8 +83,8 @@ def _from_hub(name: str, revision: str | None) -> BaseFacts:
             if file == "tokenizer.json":
                 continue  # older repositories keep vocab.txt alone
             raise BaseModelError(
-                f"base_model = {name!r}: the hub cannot be asked for it ({type(error).__name__}). Check the spelling and the "
-                "network, log in with `hf auth login` if it is gated, or name a local folder."
+                f"base_model = {name!r}: the hub cannot be asked for it ({type(error).__name__}). Check the spelling "
+                "and the network, log in with `hf auth login` if it is gated, or name a local folder."
             ) from error
     config = json.loads(files["config.json"].read_text(encoding="utf-8"))
     languages = _languages(files["tokenizer.json"]) if "tokenizer.json" in files else ()
@@ -88,7 +92,8 @@ def _from_hub(name: str, revision: str | None) -> BaseFacts:
 
 
 def _languages(tokenizer: Path) -> tuple[str, ...]:
-    """Which scripts a vocabulary was made for: a word list that is a twentieth Chinese reads Chinese; 8,000 Latin words, English."""
+    """Which scripts a vocabulary was made for: a word list that is a twentieth Chinese reads Chinese; 8,000 Latin
+    words, English."""
     try:
         vocabulary = json.loads(tokenizer.read_text(encoding="utf-8"))["model"]["vocab"]
     except (OSError, ValueError, KeyError, TypeError):

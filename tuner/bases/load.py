@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from tuner.bases.describe import BaseFacts
@@ -15,8 +16,9 @@ from tuner.errors import BaseModelError
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """transformers reports a new head as missing weights and draws a progress bar: both expected, neither of use here."""
+def quiet() -> Iterator[None]:
+    """transformers reports a new head as missing weights, draws a progress bar and calls names of its own deprecated
+    that PEFT uses: all expected, none of use here."""
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()
@@ -34,11 +36,13 @@ def _quiet() -> Iterator[None]:
 
 
 def load_classifier(facts: BaseFacts, labels: int) -> nn.Module:
-    """The base with a sequence-classification head, fp32 on the CPU, in eval mode. The head of a plain encoder is fresh: the caller
-    trains or loads it. Raises BaseModelError."""
+    """The base with a sequence-classification head, fp32 on the CPU, in eval mode. The head of a plain encoder is
+    fresh: the caller trains or loads it. Raises BaseModelError."""
     from transformers import AutoModelForSequenceClassification
 
-    model: nn.Module = _open(AutoModelForSequenceClassification, facts, num_labels=labels, use_safetensors=True, dtype=torch.float32)
+    model: nn.Module = _open(
+        AutoModelForSequenceClassification, facts, num_labels=labels, use_safetensors=True, dtype=torch.float32
+    )
     return model.eval()
 
 
@@ -50,9 +54,11 @@ def load_tokenizer(facts: BaseFacts) -> Any:
 
 
 def _open(kind: Any, facts: BaseFacts, **options: Any) -> Any:
-    with _quiet():
+    with quiet():
         try:
-            return kind.from_pretrained(facts.source, revision=facts.revision or "main", trust_remote_code=False, **options)
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            return kind.from_pretrained(
+                facts.source, revision=facts.revision or "main", trust_remote_code=False, **options
+            )
+        except (OSError, ValueError, RuntimeError, LookupError, ImportError, SafetensorError) as error:
             reason = str(error).strip().split("\n")[0]
             raise BaseModelError(f"base_model = {facts.name!r}: it cannot be opened: {reason}") from error

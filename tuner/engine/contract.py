@@ -1,8 +1,8 @@
 """What an engine promises, with no torch and no Ray: the types that cross the line between a study and a device.
 
-A study hands an engine `TrialSpec`s and asks each to `advance` to its next report; the engine trains every trial that has
-been asked, together. `engine/trainer.py` implements the contract on a device, `engine/actor.py` puts Ray around it, and
-the tests and the overhead benchmark implement it with an engine that does nothing. All types pickle.
+A study hands an engine `TrialSpec`s and asks each to `advance` to its next report; the engine trains every trial that
+has been asked, together. `engine/trainer.py` implements the contract on a device, `engine/actor.py` puts Ray around
+it, and the tests and the overhead benchmark implement it with an engine that does nothing. All types pickle.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from tuner.config import StudyConfig
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """One configuration to train. `params` holds the hyperparameters by their config names (rank, learning_rate, epochs...);
-    `seed` draws everything random of this trial: initial weights, data order, dropout."""
+    """One configuration to train. `params` holds the hyperparameters by their config names (rank, learning_rate,
+    epochs...); `seed` draws everything random of this trial: initial weights, data order, dropout."""
 
     trial_id: str
     params: Mapping[str, Any]
@@ -30,7 +30,8 @@ class Report:
 
     `samples` is the number of training rows seen, the axis on which ASHA's rungs lie. `metrics` are plain floats and
     always hold `score` (the objective), unless `status` is not "ok". `done` is true on the last report of the trial.
-    `status`: "ok", "nan" (loss or weights not finite), "out_of_memory" (it ran out even alone), "failed" (see `message`).
+    `status`: "ok", "nan" (loss or weights not finite), "out_of_memory" (it ran out even alone), "failed" (see
+    `message`).
     """
 
     trial_id: str
@@ -45,9 +46,9 @@ class Report:
 @dataclass(frozen=True)
 class EngineInfo:
     """An engine at rest: where it runs and what it measured. `max_pack` is how many trials it trains at once;
-    `samples_per_second` is the measured rate over all its trials, 0.0 before anything was measured; `base_memory_mb` what the
-    frozen base takes and `adapter_memory_mb` what each more trial takes with its activations; `notes` are sentences for
-    the log (which dtype and why)."""
+    `samples_per_second` is the measured rate over all its trials, 0.0 before anything was measured; `base_memory_mb`
+    what the frozen base takes and `adapter_memory_mb` what each more trial takes with its activations; `notes` are
+    sentences for the log (which dtype and why)."""
 
     name: str
     device: str
@@ -71,7 +72,8 @@ class EngineLoad:
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """All an engine needs to come up by itself: the study's config, its device and how many threads or trials it may use."""
+    """All an engine needs to come up by itself: the study's config, its device and how many threads or trials it may
+    use."""
 
     config: StudyConfig
     device: str
@@ -84,10 +86,10 @@ class EngineSettings:
 class Engine(Protocol):
     """Trains many trials on one device over one frozen base.
 
-    Guarantees: `advance` may be called from many threads at once, once per trial at a time; trials that are advancing at
-    the same moment are trained together; what a trial learns does not depend on its company (fp32: to 1e-5). A trial that
-    fails reports so and leaves the others untouched. `checkpoint` after a report followed by `start` with those bytes,
-    here or on another engine of the same study, continues the trial as if it had not stopped.
+    Guarantees: `advance` may be called from many threads at once, once per trial at a time; trials that are advancing
+    at the same moment are trained together; what a trial learns does not depend on its company (fp32: to 1e-5). A
+    trial that fails reports so and leaves the others untouched. `checkpoint` after a report followed by `start` with
+    those bytes, here or on another engine of the same study, continues the trial as if it had not stopped.
     """
 
     def info(self) -> EngineInfo:

@@ -1,19 +1,22 @@
-"""The one training loop: a pack of trials on one frozen base, one micro-batch of each a step. Knows no Ray and no threads.
+"""The one training loop: a pack of trials on one frozen base, one micro-batch of each a step. Knows no Ray and no
+threads.
 
-    rows of every member -> one forward -> loss of each row -> mean per member -> one backward -> a step of each member's own AdamW
+    rows of every member -> one forward -> loss of each row -> mean per member -> one backward -> a step of each
+    member's own AdamW
 
-Members do not mix (see `lora.packed`), so a trial learns what it would learn alone. A member whose loss or gradient is not finite is
-reported and left out of the step, the others go on. When memory runs out the pack is halved for good and the same rows are tried
-again; a member that does not fit alone is reported as out of memory.
+Members do not mix (see `lora.packed`), so a trial learns what it would learn alone. A member whose loss or gradient
+is not finite is reported and left out of the step, the others go on. When memory runs out the pack is halved for good
+and the same rows are tried again; a member that does not fit alone is reported as out of memory. After any other
+error the halves are tried too, so that only the member that causes it fails. Evaluation is treated alike.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -21,13 +24,15 @@ from tuner.config import StudyConfig
 from tuner.device import Device, empty_cache, is_out_of_memory
 from tuner.engine.contract import Report, TrialSpec
 from tuner.engine.progress import Progress, TrialPlan
-from tuner.errors import TrialError
+from tuner.errors import StoreError, TrialError
 from tuner.lora.adapter import pack_checkpoint, unpack_checkpoint
 from tuner.lora.optim import adamw_step, gradient_norms
 from tuner.lora.packed import Member, Pack
-from tuner.lora.parameters import ParameterStore, initial_tensors
+from tuner.lora.parameters import AdapterShape, ParameterStore, initial_tensors, tensor_shapes
 from tuner.score import overall_score
 from tuner.tasks.task import Task, TaskSpec
+
+Result = TypeVar("Result")
 
 MAX_NORM = 1.0  # gradients are clipped to this norm, as Hugging Face's Trainer does by default
 
@@ -35,11 +40,11 @@ MAX_NORM = 1.0  # gradients are clipped to this norm, as Hugging Face's Trainer 
 class Trial:
     """One trial in an engine: its plan, its progress, its slot, and the weights of its best report."""
 
-    def __init__(self, plan: TrialPlan, slot: int) -> None:
+    def __init__(self, plan: TrialPlan, slot: int, device: torch.device) -> None:
         self.plan = plan
         self.slot = slot
         self.progress = Progress()
-        self.steps = torch.zeros(())
+        self.steps = torch.zeros((), device=device)  # the fused optimizer wants it beside the weights
         self.best: dict[str, torch.Tensor] = {}
         self.failure: tuple[str, str] | None = None
 
@@ -72,16 +77,17 @@ class Packing:
         free = [slot for slot in range(self.max_pack) if slot not in taken]
         if not free:
             raise TrialError("failed", f"the engine is full: it holds {self.max_pack} trials already")
-        trial = Trial(TrialPlan(spec, self.task.train_rows, self.config.search.reports_per_epoch), free[0])
+        plan = TrialPlan(spec, self.task.train_rows, self.config.search.reports_per_epoch)
+        trial = Trial(plan, free[0], self.device.torch)
         shape = self.task.shape(spec.params)
         if checkpoint is None:
             self.store.put(trial.slot, shape, initial_tensors(self.task.sites, shape, spec.seed))
         else:
-            groups, state = unpack_checkpoint(checkpoint)
+            groups, state = self._read(checkpoint, shape)
             self.store.put(trial.slot, shape, groups["weights"])
             self.store.set_moments(trial.slot, groups["first"], groups["second"])
             trial.progress = Progress(**state["progress"])
-            trial.steps = torch.tensor(float(trial.progress.steps))
+            trial.steps.fill_(trial.progress.steps)
             trial.best = groups.get("best", {})
         self.trials[spec.trial_id] = trial
 
@@ -100,19 +106,28 @@ class Packing:
         progress = asdict(trial.progress)
         if not math.isfinite(progress["best_score"]):
             progress.pop("best_score")
-        return pack_checkpoint(groups, {"progress": progress, "trial_id": trial_id, "params": dict(trial.plan.spec.params)})
+        return pack_checkpoint(
+            groups, {"progress": progress, "trial_id": trial_id, "params": dict(trial.plan.spec.params)}
+        )
 
     def samples_left(self) -> int:
         """Training rows that the trials held here still ask for."""
-        return sum(trial.plan.total_samples - trial.progress.samples for trial in self.trials.values())
+        going = [trial for trial in self.trials.values() if trial.failure is None]
+        return sum(trial.plan.total_samples - trial.progress.samples for trial in going)
+
+    def advance(self, ids: Sequence[str]) -> list[Report]:
+        """One step of these trials, and the reports of those who have reached one. A trial that has seen all its rows
+        trains no more: it reports again."""
+        finished = [i for i in ids if self._trial(i).plan.finished(self._trial(i).progress)]
+        arrived = self.step([trial_id for trial_id in ids if trial_id not in finished])
+        return self.report([*finished, *arrived]) if finished or arrived else []
 
     def step(self, ids: Sequence[str]) -> list[str]:
         """One micro-batch of each of these trials; those whose report is due, or who failed, are returned."""
         trials = [self._trial(trial_id) for trial_id in ids]
         started = time.perf_counter()
-        rows = 0
-        for start in range(0, len(trials), self.limit):
-            rows += self._step([trial for trial in trials[start : start + self.limit] if trial.failure is None])
+        seen = self._apart([trial for trial in trials if trial.failure is None], self._forward_backward)
+        rows = sum(count for count in seen if count)
         seconds = time.perf_counter() - started
         for trial in trials:
             trial.progress.seconds += seconds
@@ -126,26 +141,30 @@ class Packing:
     def report(self, ids: Sequence[str]) -> list[Report]:
         """Evaluate these trials together and report; their best adapters are kept."""
         sound = [trial_id for trial_id in ids if self._trial(trial_id).failure is None]
-        found = dict(zip(sound, self._evaluate([self._trial(i).slot for i in sound], "validation"), strict=True))
+        found = dict(zip(sound, self._apart([self._trial(i) for i in sound], self._judge), strict=True))
+        empty_cache(self.device)
         return [self._report(self._trial(trial_id), found.get(trial_id)) for trial_id in ids]
 
     def evaluate(self, trial_id: str, split: str) -> dict[str, float]:
-        """Metrics of a trial's best adapter on a split, with its score."""
+        """Metrics of a trial's best adapter on a split, with its score. Raises TrialError if it cannot be measured."""
         trial = self._trial(trial_id)
         shape = self.task.shape(trial.plan.spec.params)
         spare = self.max_pack
         self.store.put(spare, shape, trial.best or self.store.tensors(trial.slot))
+        steps = trial.progress.best_metrics.get("step", trial.progress.steps)
         try:
-            metrics = self._evaluate([spare], split)[0]
+            metrics = self._measure([Member(spare, trial.plan.scale)], split)[0]
+            return {**metrics, **self._scored(metrics, self.store.size_mb(trial.slot), int(steps))}
+        except Exception as error:
+            raise TrialError(*_failure(error)) from error
         finally:
             self.store.free(spare)
-        steps = trial.progress.best_metrics.get("step", trial.progress.steps)
-        return {**metrics, **self._scored(metrics, self.store.size_mb(trial.slot), int(steps))}
 
-    def best(self, trial_id: str) -> tuple[dict[str, torch.Tensor], Mapping[str, Any]]:
-        """The best adapter's tensors and the trial's hyperparameters."""
+    def adapter(self, trial_id: str, which: str) -> tuple[dict[str, torch.Tensor], Mapping[str, Any]]:
+        """Tensors of the trial's "best" or "last" adapter, and its hyperparameters."""
         trial = self._trial(trial_id)
-        return trial.best or self.store.tensors(trial.slot), trial.plan.spec.params
+        best = trial.best if which == "best" else {}
+        return best or self.store.tensors(trial.slot), trial.plan.spec.params
 
     def _trial(self, trial_id: str) -> Trial:
         try:
@@ -153,28 +172,52 @@ class Packing:
         except KeyError:
             raise TrialError("failed", f"the engine does not hold trial {trial_id}") from None
 
-    def _step(self, trials: list[Trial]) -> int:
-        """Train these trials on their next rows, in halves where memory or an error asks for it. Returns rows seen."""
-        if not trials:
-            return 0
+    def _read(
+        self, checkpoint: bytes, shape: AdapterShape
+    ) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
+        """Groups of tensors and state of a checkpoint. Raises StoreError unless they fit an adapter of this shape."""
+        groups, state = unpack_checkpoint(checkpoint)
+        wanted = tensor_shapes(self.task.sites, shape)
+        for kind in ("weights", "first", "second", "best"):
+            if kind == "best" and kind not in groups:
+                continue
+            found = {name: tuple(value.shape) for name, value in groups.get(kind, {}).items()}
+            if found != wanted:
+                raise StoreError(
+                    f"a checkpoint does not fit its trial: its {kind} belong to another base or other hyperparameters."
+                )
         try:
-            return self._forward_backward(trials)
+            Progress(**state["progress"])
+        except (KeyError, TypeError) as error:
+            raise StoreError(
+                f"a checkpoint cannot be read ({error}): it is damaged or not one of this project."
+            ) from error
+        return groups, state
+
+    def _apart(self, trials: list[Trial], work: Callable[[list[Trial]], Sequence[Result]]) -> list[Result | None]:
+        """The results of `work` on these trials, at most `limit` at once, in halves where it raises. Who raises alone
+        fails: None."""
+        if not trials:
+            return []
+        if len(trials) > self.limit:
+            first, rest = trials[: self.limit], trials[self.limit :]
+            return self._apart(first, work) + self._apart(rest, work)
+        try:
+            return list(work(trials))
         except Exception as error:
-            memory = is_out_of_memory(error)
-            if not memory and not isinstance(error, RuntimeError | ValueError):
-                raise
             if len(trials) == 1:
-                words = "it does not fit in memory, even alone" if memory else f"{type(error).__name__}: {error}"
-                trials[0].fail("out_of_memory" if memory else "failed", words.split("\n")[0])
-                return 0
+                trials[0].fail(*_failure(error))
+                return [None]
+            memory = is_out_of_memory(error)
         # the traceback, which held the batch's tensors, is gone here: the halves find the memory free
         empty_cache(self.device)
         half = len(trials) // 2
         if memory:
             self.limit = max(1, min(self.limit, half))
-        return self._step(trials[:half]) + self._step(trials[half:])
+        return self._apart(trials[:half], work) + self._apart(trials[half:], work)
 
-    def _forward_backward(self, trials: list[Trial]) -> int:
+    def _forward_backward(self, trials: list[Trial]) -> list[int]:
+        """Train these trials on their next rows; how many rows each saw."""
         rows = [trial.plan.next_rows(trial.progress.samples) for trial in trials]
         pack = Pack(self.store, [self._member(trial) for trial in trials], self.task.dtype, train=True)
         losses = self.task.losses(pack, rows).split([len(member) for member in rows])
@@ -187,7 +230,10 @@ class Packing:
         for trial, chosen, loss, norm in zip(trials, rows, values, norms, strict=True):
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 what = "loss" if not math.isfinite(loss) else "gradient"
-                trial.fail("nan", f"the {what} is not finite after {trial.progress.samples} samples: the learning rate is too high")
+                trial.fail(
+                    "nan",
+                    f"the {what} is not finite after {trial.progress.samples} samples: the learning rate is too high",
+                )
                 continue
             progress, plan = trial.progress, trial.plan
             rate = plan.schedule.rate(progress.steps)
@@ -198,23 +244,23 @@ class Packing:
             progress.loss_sum += loss * len(chosen)
             progress.loss_rows += len(chosen)
             progress.gradient_norm = norm
-        return sum(len(member) for member in rows)
+        return [len(member) for member in rows]
 
     def _member(self, trial: Trial) -> Member:
-        return Member(trial.slot, seed=trial.plan.spec.seed, step=trial.progress.steps, **trial.plan.member_numbers())
+        plan = trial.plan
+        return Member(trial.slot, plan.scale, plan.dropout, plan.spec.seed, trial.progress.steps)
+
+    def _judge(self, trials: list[Trial]) -> list[dict[str, float]]:
+        """Metrics on the validation rows, with the score, of each trial as it is now."""
+        measured = self._measure([Member(trial.slot, trial.plan.scale) for trial in trials], "validation")
+        return [
+            {**metrics, **self._scored(metrics, self.store.size_mb(trial.slot), trial.progress.steps)}
+            for trial, metrics in zip(trials, measured, strict=True)
+        ]
 
     @torch.no_grad()
-    def _evaluate(self, slots: Sequence[int], split: str) -> list[dict[str, float]]:
-        by_slot = {trial.slot: trial for trial in self.trials.values()}
-        spare_scale = [t.plan.member_numbers()["scale"] for t in self.trials.values()]
-        found: list[dict[str, float]] = []
-        for start in range(0, len(slots), self.limit):
-            members = [
-                Member(slot, by_slot[slot].plan.member_numbers()["scale"] if slot in by_slot else spare_scale[0])
-                for slot in slots[start : start + self.limit]
-            ]
-            found += self.task.evaluate(Pack(self.store, members, self.task.dtype, train=False), split)
-        return found
+    def _measure(self, members: Sequence[Member], split: str) -> list[dict[str, float]]:
+        return self.task.evaluate(Pack(self.store, members, self.task.dtype, train=False), split)
 
     def _scored(self, metrics: Mapping[str, float], size_mb: float, steps: int) -> dict[str, float]:
         raw = {
@@ -241,12 +287,13 @@ class Packing:
         if found is None:
             status, message = trial.failure or ("failed", "")
             return Report(trial_id, index, progress.samples, True, {}, status, message)
-        size = self.store.size_mb(trial.slot)
         seconds = max(progress.seconds, 1e-9)
+        progress.reported = progress.samples
+        if progress.loss_rows:
+            progress.loss = progress.loss_sum / progress.loss_rows
         metrics = {
             **found,
-            **self._scored(found, size, progress.steps),
-            "loss": progress.loss_sum / max(progress.loss_rows, 1),
+            "loss": progress.loss,
             "gradient_norm": progress.gradient_norm,
             "learning_rate": plan.schedule.rate(max(progress.steps - 1, 0)),
             "epoch": progress.samples / plan.rows,
@@ -263,4 +310,11 @@ class Packing:
         if metrics["score"] > progress.best_score:
             progress.best_score, progress.best_metrics = metrics["score"], metrics
             trial.best = self.store.tensors(trial.slot)
-        return Report(trial_id, index, progress.samples, progress.reports >= plan.total_reports, metrics)
+        return Report(trial_id, index, progress.samples, plan.finished(progress), metrics)
+
+
+def _failure(error: Exception) -> tuple[str, str]:
+    """The status that an error gives a trial, and why, in one line."""
+    if is_out_of_memory(error):
+        return "out_of_memory", "it does not fit in memory, even alone"
+    return "failed", f"{type(error).__name__}: {error}".split("\n")[0]

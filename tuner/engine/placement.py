@@ -1,7 +1,7 @@
 """Which engines a study gets on a Ray cluster, from what its nodes offer; no torch, no look at the devices themselves.
 
-Ray says how many GPUs a node has before anything runs there, so the driver need not import torch to plan; each
-engine checks its device when it comes up. Inside an actor that holds one GPU, that GPU is device 0, whatever its number.
+Ray says how many GPUs a node has before anything runs there, so the driver need not import torch to plan; each engine
+checks its device when it comes up. Inside an actor that holds one GPU, that GPU is device 0, whatever its number.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from tuner.errors import DeviceError
 
 _GPU, _APPLE, _CPU = KINDS
 _RESOURCE = {_GPU: "GPU", _APPLE: "mps", _CPU: "CPU"}
-_MOST_TRIALS = {_GPU: 32, _APPLE: 16, _CPU: 16}
+# On a CPU eight adapters already fill the matrix products; more would start more trials before the sampler knows
+# anything.
+MOST_TRIALS = {_GPU: 32, _APPLE: 16, _CPU: 8}
+"""The most trials that an engine trains at once, by kind of device."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,8 @@ def place_engines(wanted: Sequence[str] | str, nodes: Sequence[Mapping[str, Any]
     """One place an engine. `nodes` are Ray's (`ray.nodes()`).
 
     "auto" takes all CUDA devices of the cluster, else all of Apple's, else one CPU engine a node. Named kinds ("cuda",
-    "cpu") take all of that kind, "cuda:1" one more GPU, whichever Ray hands out. A CPU engine leaves one core to each GPU engine on
-    its node. Raises DeviceError for what the cluster lacks."""
+    "cpu") take all of that kind, "cuda:1" one more GPU, whichever Ray hands out. A CPU engine leaves one core to each
+    GPU engine on its node. Raises DeviceError for what the cluster lacks."""
     alive = [node for node in nodes if node.get("Alive")]
     offers = {kind: sum(_count(node, kind) for node in alive) for kind in KINDS}
     if isinstance(wanted, str):
@@ -50,21 +53,24 @@ def place_engines(wanted: Sequence[str] | str, nodes: Sequence[Mapping[str, Any]
     if missing:
         have = ", ".join(f"{count:g} {_RESOURCE[kind]}" for kind, count in offers.items() if count) or "nothing"
         raise DeviceError(
-            f"devices = {kinds}: the cluster has too few of {', '.join(missing)}. It offers {have}: use one of these or auto."
+            f"devices = {kinds}: the cluster has too few of {', '.join(missing)}. "
+            f"It offers {have}: use one of these or auto."
         )
     places: list[Place] = []
     for node in alive:
         accelerators = 0
         for kind in (_GPU, _APPLE):
-            for index in range(min(limits.get(kind, 0), _count(node, kind))):
+            for number in range(min(limits.get(kind, 0), _count(node, kind))):
                 limits[kind] -= 1
                 accelerators += 1
-                places.append(_place(kind, f"{kind}:{index}", node, 1))
+                places.append(_place(kind, f"{kind}:{number}", node, 1))
         threads = _count(node, _CPU) - accelerators
         if limits.get(_CPU) and threads >= 1:
             places.append(_place(_CPU, _CPU, node, threads))
     if not places:
-        raise DeviceError(f"devices = {kinds}: no node has a core left for an engine. Start nodes with --num-cpus 1 or more.")
+        raise DeviceError(
+            f"devices = {kinds}: no node has a core left for an engine. Start nodes with --num-cpus 1 or more."
+        )
     return places
 
 
@@ -78,5 +84,6 @@ def _count(node: Mapping[str, Any], kind: str) -> int:
 
 def _place(kind: str, label: str, node: Mapping[str, Any], threads: int) -> Place:
     name = f"{_GPU}:0" if kind == _GPU else kind
-    device = Device(name, kind, 0, dtype_name="", reason="", memory_mb=0.0, label=str(node.get("NodeManagerHostname", "")))
-    return Place(device, label, str(node["NodeID"]), threads, _MOST_TRIALS[kind])
+    host = str(node.get("NodeManagerHostname", ""))
+    device = Device(name, kind, 0, dtype_name="", reason="", memory_mb=0.0, label=host)
+    return Place(device, label, str(node["NodeID"]), threads, MOST_TRIALS[kind])

@@ -68,9 +68,11 @@ class _Trial:
 
 
 class Pool:
-    """Engines as actors. `close` ends them. `stopping`, once set, makes every waiting call raise Stopped within a moment."""
+    """Engines as actors. `stopping`, once set, makes every waiting call raise Stopped within a moment."""
 
-    def __init__(self, path: str, settings: Sequence[EngineSettings], places: Sequence[Place], stopping: threading.Event) -> None:
+    def __init__(
+        self, path: str, settings: Sequence[EngineSettings], places: Sequence[Place], stopping: threading.Event
+    ) -> None:
         self._path = path
         self._stopping = stopping
         self._lock = threading.Condition()
@@ -87,7 +89,7 @@ class Pool:
         return [member.info for member in self._members if member.info is not None]
 
     def start(self, spec: TrialSpec, samples: int, checkpoint: bytes | None = None) -> None:
-        """Place a trial that will train `samples` rows; waits for a free slot. Raises TrialError, EngineError, Stopped."""
+        """Place a trial that will train `samples` rows; waits for a slot. Raises TrialError, EngineError, Stopped."""
         trial = _Trial(spec, samples, checkpoint)
         self._trials[spec.trial_id] = trial
         self._place(trial)

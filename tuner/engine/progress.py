@@ -1,16 +1,14 @@
 """How far one trial is: its data order, its steps, its reports. Plain numbers that go into a checkpoint and come back.
 
-The order of rows is a function of (seed, epoch): each epoch is one permutation of all training rows, cut into batches of the
-trial's own size; the last one of an epoch may be smaller. Reports fall at fixed shares of an epoch, so that trials of
-different batch sizes report at the same number of samples seen.
+The order of rows is a function of (seed, epoch): each epoch is one permutation of all training rows, cut into batches
+of the trial's own size; the last one of an epoch may be smaller. Reports are due at fixed shares of an epoch,
+whatever the batch size; a batch that crosses several of them is followed by one report.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -21,13 +19,16 @@ from tuner.lora.optim import Schedule
 
 @dataclass
 class Progress:
-    """The counters of one trial. `samples`, `steps`, `tokens` count from 0; `reports` is how many were given;
-    `best_score` and `best_metrics` belong to the best of them."""
+    """The counters of one trial. `samples`, `steps`, `tokens` count from 0; `reports` is how many were given, the
+    last at `reported` samples with mean training loss `loss`; `best_score` and `best_metrics` belong to the best of
+    them."""
 
     samples: int = 0
     steps: int = 0
     tokens: int = 0
     reports: int = 0
+    reported: int = 0
+    loss: float = 0.0
     loss_sum: float = 0.0
     loss_rows: int = 0
     gradient_norm: float = 0.0
@@ -37,7 +38,8 @@ class Progress:
 
 
 class TrialPlan:
-    """What a trial will do, from its hyperparameters and the number of training rows. Holds no tensors but the epoch's order."""
+    """What a trial will do, from its hyperparameters and the number of training rows. Holds no tensors but the
+    epoch's order."""
 
     def __init__(self, spec: TrialSpec, train_rows: int, reports_per_epoch: int) -> None:
         params = spec.params
@@ -47,7 +49,8 @@ class TrialPlan:
         self.epochs = int(params["epochs"])
         self.total_samples = self.epochs * train_rows
         self.reports_per_epoch = reports_per_epoch
-        self.total_reports = self.epochs * reports_per_epoch
+        self.scale = float(params["alpha"]) / int(params["rank"])
+        self.dropout = float(params["dropout"])
         self.decay = float(params["weight_decay"])
         total_steps = self.epochs * math.ceil(train_rows / self.batch)
         warmup = round(float(params["warmup_ratio"]) * total_steps)
@@ -62,16 +65,16 @@ class TrialPlan:
             self._order = (epoch, torch.randperm(self.rows, generator=generator).tolist())
         return self._order[1][at : at + self.batch]
 
-    def boundary(self, reports: int) -> int:
-        """Samples seen at which report number `reports` (from 0) is due."""
-        epoch, part = divmod(reports + 1, self.reports_per_epoch)
-        return epoch * self.rows + math.ceil(part * self.rows / self.reports_per_epoch)
+    def boundary(self, samples: int) -> int:
+        """The number of samples, above this one, at which the next report is due."""
+        epoch, at = divmod(samples, self.rows)
+        part = at * self.reports_per_epoch // self.rows + 1
+        return epoch * self.rows + -(-part * self.rows // self.reports_per_epoch)
 
     def due(self, progress: Progress) -> bool:
         """Whether the next report is due."""
-        return progress.samples >= self.boundary(progress.reports)
+        return progress.samples >= self.boundary(progress.reported)
 
-    def member_numbers(self) -> Mapping[str, Any]:
-        """What a forward needs of the hyperparameters: scale alpha / rank and dropout."""
-        params = self.spec.params
-        return {"scale": float(params["alpha"]) / int(params["rank"]), "dropout": float(params["dropout"])}
+    def finished(self, progress: Progress) -> bool:
+        """Whether all rows of all epochs were seen."""
+        return progress.samples >= self.total_samples

@@ -1,8 +1,9 @@
 """DeviceEngine: continuous packing on one device, behind one training thread.
 
-Callers of `advance` wait; the thread takes one micro-batch of every trial that is being asked for, again and again. Trials
-join and leave between any two steps, as requests do in a serving engine. Everything else that touches the model (starting, evaluating,
-checkpointing) is queued to the same thread and runs between two steps. Works alike in process and inside an actor.
+Callers of `advance` wait; the thread takes one micro-batch of every trial that is being asked for, again and again.
+Trials join and leave between any two steps, as requests do in a serving engine. Everything else that touches the
+model (starting, evaluating, checkpointing) is queued to the same thread and runs between two steps. Works alike in
+process and inside an actor.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 from tuner import tasks
 from tuner.device import memory_used_mb, select_devices, set_threads
 from tuner.engine.contract import EngineInfo, EngineLoad, EngineSettings, Report, TrialSpec
+from tuner.engine.measure import Measured, measure
 from tuner.engine.packing import Packing
 from tuner.errors import EngineError
 
@@ -27,8 +29,8 @@ Result = TypeVar("Result")
 class DeviceEngine:
     """Implements `Engine`. Loads task and base in the training thread; the constructor returns when they are there.
 
-    `settings.options["prepared"]` may hold the task's `Prepared`, so that a cluster's nodes need not see the data's files.
-    Raises BaseModelError, DataError, DeviceError.
+    `settings.options["prepared"]` may hold the task's `Prepared`, so that a cluster's nodes need not see the data's
+    files. Raises BaseModelError, DataError, DeviceError.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -83,10 +85,9 @@ class DeviceEngine:
             left = list(trial_ids)
             reports: dict[str, Report] = {}
             while left:
-                arrived = self._packing.step(left)
-                if arrived:
-                    reports.update((report.trial_id, report) for report in self._packing.report(arrived))
-                    left = [trial_id for trial_id in left if trial_id not in reports]
+                self._refuse_if_closed()
+                reports.update((report.trial_id, report) for report in self._packing.advance(left))
+                left = [trial_id for trial_id in left if trial_id not in reports]
                 self._note_load()
             return [reports[trial_id] for trial_id in trial_ids]
 
@@ -100,16 +101,27 @@ class DeviceEngine:
         """Metrics of the trial's best adapter on a split."""
         return self._call(lambda: self._packing.evaluate(trial_id, split))
 
-    def export(self, trial_id: str) -> dict[str, bytes]:
-        """The trial's best adapter as the files of a PEFT folder, by name."""
+    def export(self, trial_id: str, which: str = "best") -> dict[str, bytes]:
+        """The adapter of the trial's "best" or "last" report as the files of a PEFT folder, by name."""
 
         def files() -> dict[str, bytes]:
-            tensors, params = self._packing.best(trial_id)
+            tensors, params = self._packing.adapter(trial_id, which)
             with tempfile.TemporaryDirectory() as folder:
                 self._packing.task.save(Path(folder), tensors, params)
                 return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
         return self._call(files)
+
+    def measure(self, specs: Sequence[TrialSpec]) -> Measured:
+        """Train a few steps of these trials, alone and packed, and evaluate them once, on an engine that holds no
+        others."""
+
+        def run() -> Measured:
+            found = measure(self._packing, specs, self._base_memory_mb)
+            self._note_load()
+            return found
+
+        return self._call(run)
 
     def stop(self, trial_id: str) -> None:
         """Forget a trial."""
@@ -147,7 +159,8 @@ class DeviceEngine:
             while self._turn():
                 pass
         except BaseException as error:
-            failure = error
+            failure = EngineError(f"{self.settings.name} broke: {type(error).__name__}: {error}")
+            failure.__cause__ = error
         with self._wake:
             self._closed = True
             waiting: list[Future[Any]] = [future for _, future in self._calls] + list(self._asked.values())
@@ -187,10 +200,8 @@ class DeviceEngine:
         for trial_id in asked.keys() - set(known):
             self._answer(trial_id, None)
         if known:
-            arrived = self._packing.step(known)
-            if arrived:
-                for report in self._packing.report(arrived):
-                    self._answer(report.trial_id, report)
+            for report in self._packing.advance(known):
+                self._answer(report.trial_id, report)
         self._note_load()
         return True
 

@@ -6,6 +6,7 @@ the best report so far. Both are safetensors; nothing is ever unpickled.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -50,8 +51,8 @@ def save_peft(
 ) -> None:
     """Write adapter_model.safetensors and adapter_config.json.
 
-    `targets` are kept as the user wrote them where PEFT, which looks for them in `all_linear`, finds the same modules that
-    were trained (those of `modules`); else the full names are written.
+    `targets` are kept as the user wrote them where PEFT, which looks for them in `all_linear`, finds the same modules
+    that were trained (those of `modules`); else the full names are written.
     """
     directory.mkdir(parents=True, exist_ok=True)
     trained = matching(modules, targets)
@@ -79,22 +80,37 @@ def save_peft(
 
 
 def pack_checkpoint(groups: Mapping[str, Tensors], state: Mapping[str, Any]) -> bytes:
-    """Named groups of tensors (weights, first, second, best) and plain state as one safetensors file."""
-    flat = {f"{group}/{name}": value.contiguous() for group, tensors in groups.items() for name, value in tensors.items()}
-    return save_tensors(flat, metadata={"state": json.dumps(state)})
+    """Named groups of tensors (weights, first, second, best) and plain state as one safetensors file, with a digest
+    of both."""
+    flat = {
+        f"{group}/{name}": value.contiguous() for group, tensors in groups.items() for name, value in tensors.items()
+    }
+    text = json.dumps(state)
+    data: bytes = save_tensors(flat, metadata={"state": text, "sha256": _digest(flat, text)})
+    return data
 
 
 def unpack_checkpoint(data: bytes) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
-    """The inverse of `pack_checkpoint`. Raises StoreError if the bytes are not one."""
+    """The inverse of `pack_checkpoint`. Raises StoreError if the bytes are not one, or not as they were written."""
     try:
         size = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8 : 8 + size])
-        state = json.loads(header["__metadata__"]["state"])
+        metadata = json.loads(data[8 : 8 + size])["__metadata__"]
+        state = json.loads(metadata["state"])
         flat = load_tensors(data)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        if metadata["sha256"] != _digest(flat, metadata["state"]):
+            raise ValueError("its digest is wrong")
+    except (SafetensorError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise StoreError(f"a checkpoint cannot be read ({error}): it is damaged or not one of this project.") from error
     groups: dict[str, dict[str, torch.Tensor]] = {}
     for name, value in flat.items():
         group, _, rest = name.partition("/")
         groups.setdefault(group, {})[rest] = value
     return groups, state
+
+
+def _digest(flat: Tensors, state: str) -> str:
+    digest = hashlib.sha256(state.encode())
+    for name, value in sorted(flat.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,8 +1,9 @@
 """LoRA dropout whose masks are a function, not a state: (seed, step, site, element) -> keep or drop.
 
 Each adapter in a pack keeps its own stream whatever its company, a resumed trial needs no generator state, and every
-device draws the same masks. The function is the 32-bit finalizer of MurmurHash3 (Appleby, public domain) over a counter; one hash serves
-four elements, a byte each, so a rate is rounded to 1/256 and the kept values are scaled by the rounded rate.
+device draws the same masks. The function is the 32-bit finalizer of MurmurHash3 (Appleby, public domain) over a
+counter; one hash serves four elements, a byte each, so a rate is rounded to 1/256 and the kept values are scaled by
+the rounded rate.
 """
 
 from __future__ import annotations
@@ -51,6 +52,6 @@ def keep_masks(keys: torch.Tensor, rates: torch.Tensor, length: int, width: int,
     counter = counter * _signed(0x9E3779B1)
     hashed = _finalize(counter[None, :] + keys[:, None])  # (N, length * words)
     drawn = hashed.view(torch.uint8).view(len(keys), length, words * 4)[..., :width]
-    thresholds = (rates.float() * 256).round()
+    thresholds = (rates.float() * 256).round().clamp(max=255)  # a rate next to 1 still keeps something
     keep = (drawn >= thresholds.to(torch.uint8)[:, None, None]).to(dtype)
     return keep * (256.0 / (256.0 - thresholds)).to(dtype)[:, None, None]

@@ -4,14 +4,15 @@ BERT, RoBERTa (XLM-R, CamemBERT), DistilBERT and ALBERT are one architecture und
 
     h = LN(x + W_o attention(W_q x, W_k x, W_v x));  y = LN(h + W_down act(W_up h))
 
-`layouts.LAYOUTS` holds the names. The layers' own modules do the work, so their weights stay where `from_pretrained` put them; what
-changes is the way through: no padding (see `ragged`), no dropout in the frozen base, and, where only the first token of a row is read,
-a last layer that computes only that token.
+`layouts.LAYOUTS` holds the names. The layers' own modules do the work, so their weights stay where `from_pretrained`
+put them; what changes is the way through: no padding (see `ragged`), no dropout in the frozen base, and, where only
+the first token of a row is read, a last layer that computes only that token.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,9 +23,12 @@ from tuner.lora.ragged import Ragged, attention
 
 
 class _Layer:
-    """One encoder layer: the parts of a transformers layer, looked up by name at each call so that wrapped ones are met."""
+    """One encoder layer: the parts of a transformers layer, looked up by name at each call so that wrapped ones are
+    met."""
 
-    def __init__(self, layer: nn.Module, layout: EncoderLayout, heads: int, activation: Callable[..., torch.Tensor]) -> None:
+    def __init__(
+        self, layer: nn.Module, layout: EncoderLayout, heads: int, activation: Callable[..., torch.Tensor]
+    ) -> None:
         def part(name: str) -> nn.Module:
             return layer.get_submodule(name)
 
@@ -46,11 +50,11 @@ class _Layer:
 class RaggedEncoder:
     """The whole encoder with its classification head, over ragged rows.
 
-    Made after its linear layers were wrapped. `model` is a transformers *ForSequenceClassification. Raises BaseModelError for an
-    architecture without a layout.
+    Made after its linear layers were wrapped. `model` is a transformers *ForSequenceClassification. Raises
+    BaseModelError for an architecture without a layout.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         config = model.config
         self.layout = layout_of(config.model_type)
         root = model.get_submodule(self.layout.root)
@@ -58,7 +62,9 @@ class RaggedEncoder:
         self.words, self.places = embeddings.word_embeddings, embeddings.position_embeddings
         self.kinds = getattr(embeddings, "token_type_embeddings", None)
         self.norm = embeddings.LayerNorm
-        self.project = getattr(root.get_submodule("encoder"), "embedding_hidden_mapping_in", None) if self.layout.shared else None
+        self.project = (
+            getattr(root.get_submodule("encoder"), "embedding_hidden_mapping_in", None) if self.layout.shared else None
+        )
         heads = config.num_attention_heads
         activation = ACT2FN[getattr(config, "hidden_act", None) or config.activation]
         stack = root.get_submodule(self.layout.layers)
@@ -69,10 +75,12 @@ class RaggedEncoder:
         self.dtype: torch.dtype = self.words.weight.dtype
         self.offset = config.pad_token_id + 1 if self.layout.position_offset else 0
         # a head sees one token a row: fp32 costs nothing there
-        self.head = [(model.get_submodule(name).float(), ACT2FN[act] if act else None) for name, act in self.layout.head]
+        self.head = [
+            (model.get_submodule(name).float(), ACT2FN[act] if act else None) for name, act in self.layout.head
+        ]
 
     @staticmethod
-    def layout_for(model: nn.Module) -> EncoderLayout:
+    def layout_for(model: Any) -> EncoderLayout:
         """The layout of a loaded model. Raises BaseModelError for an unknown architecture."""
         return layout_of(model.config.model_type)
 

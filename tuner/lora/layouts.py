@@ -13,8 +13,9 @@ from tuner.errors import BaseModelError
 
 @dataclass(frozen=True)
 class EncoderLayout:
-    """Where one architecture keeps its parts. Names of layers are relative to a layer; `head` is what follows the encoder: linear
-    modules and the activations behind them; `trained` are those of them that a classifier trains in full, as PEFT names them."""
+    """Where one architecture keeps its parts. Names of layers are relative to a layer; `head` is what follows the
+    encoder: linear modules and the activations behind them; `trained` are those of them that a classifier trains in
+    full, as PEFT names them."""
 
     root: str
     layers: str
@@ -40,8 +41,8 @@ class EncoderLayout:
 def _bert(root: str, head: tuple[tuple[str, str | None], ...], position_offset: bool = False) -> EncoderLayout:
     return EncoderLayout(
         root, "encoder.layer", "attention.self.query", "attention.self.key", "attention.self.value",
-        "attention.output.dense", "attention.output.LayerNorm", "intermediate.dense", "output.dense", "output.LayerNorm",
-        head=head, position_offset=position_offset,
+        "attention.output.dense", "attention.output.LayerNorm", "intermediate.dense", "output.dense",
+        "output.LayerNorm", head=head, position_offset=position_offset,
     )  # fmt: skip
 
 
@@ -57,8 +58,8 @@ LAYOUTS = {
         head=(("pre_classifier", "relu"), ("classifier", None)), trained=("pre_classifier", "classifier"),
     ),
     "albert": EncoderLayout(
-        "albert", "encoder.albert_layer_groups.0.albert_layers.0", "attention.query", "attention.key", "attention.value",
-        "attention.dense", "attention.LayerNorm", "ffn", "ffn_output", "full_layer_layer_norm",
+        "albert", "encoder.albert_layer_groups.0.albert_layers.0", "attention.query", "attention.key",
+        "attention.value", "attention.dense", "attention.LayerNorm", "ffn", "ffn_output", "full_layer_layer_norm",
         head=(("albert.pooler", "tanh"), ("classifier", None)), shared=True,
     ),
 }  # fmt: skip
@@ -69,8 +70,9 @@ def layout_of(model_type: str) -> EncoderLayout:
     try:
         return LAYOUTS[model_type]
     except KeyError:
+        known = ", ".join(sorted(LAYOUTS))
         raise BaseModelError(
-            f"base_model has architecture {model_type!r}, which this task cannot pack. Use one of: {', '.join(sorted(LAYOUTS))}."
+            f"base_model has architecture {model_type!r}, which this task cannot pack. Use one of: {known}."
         ) from None
 
 

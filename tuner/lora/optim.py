@@ -46,8 +46,8 @@ def gradient_norms(store: ParameterStore, slots: torch.Tensor) -> list[float]:
 def adamw_step(
     store: ParameterStore, slot: int, steps: torch.Tensor, rate: float, decay: float, norm: float, max_norm: float
 ) -> None:
-    """One step of one adapter. `steps` is its step counter, a float tensor () that is advanced here; `norm` its gradient's norm,
-    scaled down to `max_norm` where it is above."""
+    """One step of one adapter. `steps` is its step counter, a float tensor () that is advanced here; `norm` its
+    gradient's norm, scaled down to `max_norm` where it is above."""
     weights, gradient = store.weights[slot], store.gradients[slot]
     if norm > max_norm:
         gradient.mul_(max_norm / (norm + 1e-6))

@@ -1,19 +1,20 @@
 """Many adapters through one frozen layer: two batched matrix products beside the base's own.
 
 Tokens (or rows, pixels) of all members lie one after another, member by member: x (T, in). The frozen layer sees them
-as one matrix and never knows whose they are. For LoRA each member's stretch is padded to the longest, (N, M, in), and multiplied
-by stacked A^T (N, in, R) and B^T (N, R, out). The gradients of A and B go straight to the members' rows of the parameter
-store; the gradient of x goes on through the frozen layer.
+as one matrix and never knows whose they are. For LoRA each member's stretch is padded to the longest, (N, M, in), and
+multiplied by stacked A^T (N, in, R) and B^T (N, R, out). The gradients of A and B go straight to the members' rows of
+the parameter store; the gradient of x goes on through the frozen layer.
 
-Members never mix: every product here is batched over N, and the frozen layer works row by row, so a member whose numbers
-are NaN leaves the others' bits alone.
+Members never mix: every product here is batched over N, and the frozen layer works row by row, so a member whose
+numbers are NaN leaves the others' bits alone.
 
-`Pack` is the one forward's company: who takes part, how many rows and tokens each brings, and their dropout. The wrapped layers read it
-from the `PackContext` they share. Knows nothing of optimizers, tasks or devices.
+`Pack` is the one forward's company: who takes part, how many rows and tokens each brings, and their dropout. The
+wrapped layers read it from the `PackContext` they share. Knows nothing of optimizers, tasks or devices.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,8 @@ from tuner.lora.parameters import ParameterStore, Site
 
 @dataclass(frozen=True)
 class Member:
-    """One adapter in one forward: its slot in the store, alpha / rank, dropout rate, and the seed and step of its dropout."""
+    """One adapter in one forward: its slot in the store, alpha / rank, dropout rate, and the seed and step of its
+    dropout."""
 
     slot: int
     scale: float
@@ -48,7 +50,7 @@ class Stretches:
     def pad(self, x: torch.Tensor) -> torch.Tensor:
         """(T, C) -> (N, M, C), zeros behind each stretch; a view where all stretches are equal."""
         if self.even:
-            return x.unflatten(0, (len(self.counts), self.longest))
+            return x.reshape(len(self.counts), self.longest, x.shape[-1])
         padded = x.new_empty(len(self.counts), self.longest, x.shape[-1])
         for row, part in zip(padded, x.split(self.counts), strict=True):
             row[: len(part)] = part
@@ -90,7 +92,8 @@ class Pack:
         self.drops = train and any(member.dropout > 0 for member in members)
         self.rows = Stretches([])
         self.tokens = Stretches([])
-        self._padded: tuple[torch.Tensor, str, torch.Tensor, torch.Tensor | None] | None = None
+        # the input is held weakly: its graph holds this pack, and a cycle through autograd is never collected
+        self._padded: tuple[weakref.ref[torch.Tensor], str, torch.Tensor, torch.Tensor | None] | None = None
 
     def bring(self, rows: Sequence[int], tokens: Sequence[int] | None = None) -> None:
         """Say how many rows, and tokens, each member has in the batch that comes next."""
@@ -110,19 +113,18 @@ class Pack:
         return Stretches([count * times for count in self.rows.counts])
 
     def padded(self, x: torch.Tensor, place: str) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """x (T, in) as (N, M, in) with dropout applied, and the mask. Layers that read the same x at the same place share it."""
-        if self._padded is not None and self._padded[0] is x and self._padded[1] == place:
+        """x (T, in) as (N, M, in) with dropout applied, and the mask. Layers that read the same x at the same place
+        share it."""
+        if self._padded is not None and self._padded[0]() is x and self._padded[1] == place:
             return self._padded[2], self._padded[3]
         stretches = self.stretches(len(x))
         padded, mask = stretches.pad(x.detach()), None
         if self.drops:
             key = site_key(place)
-            keys = torch.tensor(
-                [mix(m.seed, m.step, key) for m in self.members], dtype=torch.int32, device=x.device
-            )
+            keys = torch.tensor([mix(m.seed, m.step, key) for m in self.members], dtype=torch.int32, device=x.device)
             mask = keep_masks(keys, self.rates, stretches.longest, x.shape[-1], x.dtype)
             padded = padded * mask
-        self._padded = (x, place, padded, mask)
+        self._padded = (weakref.ref(x), place, padded, mask)
         return padded, mask
 
     def flush_gradients(self) -> None:
@@ -144,7 +146,8 @@ class PackContext:
 class _LoraDelta(torch.autograd.Function):
     """(alpha / rank) B A x for every member, with gradients of A and B written to the pack.
 
-    x (T, in) -> (T, out). dB^T = s u^T g, dA = (s g B)^T x~, dx = (s g B) A * mask, where u = x~ A^T and x~ is x after dropout.
+    x (T, in) -> (T, out). dB^T = s u^T g, dA = (s g B)^T x~, dx = (s g B) A * mask, where u = x~ A^T and x~ is x
+    after dropout.
     """
 
     @staticmethod
@@ -161,7 +164,7 @@ class _LoraDelta(torch.autograd.Function):
         return stretches.unpad(y)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, None, None, None, None]:
         padded, mask, u, a, b = ctx.saved_tensors
         pack, name, layout = ctx.pack, ctx.site.name, ctx.pack.store.layout
         g = ctx.stretches.pad(grads[0])  # (N, M, out)
@@ -218,7 +221,7 @@ class _FullLinear(torch.autograd.Function):
         return stretches.unpad(y)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, None, None, None]:
         padded, weight = ctx.saved_tensors
         pack, name, layout = ctx.pack, ctx.site.name, ctx.pack.store.layout
         g = ctx.stretches.pad(grads[0])
@@ -242,13 +245,18 @@ class PackedFull(nn.Module):
         """(B, in) -> (B, out), fp32."""
         pack = self._context.pack
         if pack is None:
-            return self.base(x)
+            plain: torch.Tensor = self.base(x)
+            return plain
         y: torch.Tensor = _FullLinear.apply(x, self._context.anchor, pack, self.site)
         return y
 
 
 def wrap_linears(
-    model: nn.Module, lora: Sequence[str], full: Sequence[str], context: PackContext, places: dict[str, str] | None = None
+    model: nn.Module,
+    lora: Sequence[str],
+    full: Sequence[str],
+    context: PackContext,
+    places: dict[str, str] | None = None,
 ) -> list[Site]:
     """Freeze `model`, put packed layers in place of the named linear ones, and return their sites.
 

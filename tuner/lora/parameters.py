@@ -1,12 +1,13 @@
 """The trainable numbers of many adapters in one matrix: one adapter a row, each row laid out alike.
 
-A row holds, module after module, A (rank, in) and the transpose of B, (rank, out), of every LoRA module, then the weight and bias of every module
-trained in full. Ranks are zero-padded to the largest in the pack, and a module an adapter does not target is all zeros.
-Padding is exact: with a row of A and the matching column of B at zero, both their gradients are zero
-(dB = g^T (x A^T), dA = (g B)^T x), AdamW leaves a zero with zero moments at zero, and so does weight decay.
+A row holds, module after module, A (rank, in) and the transpose of B, (rank, out), of every LoRA module, then the
+weight and bias of every module trained in full. Ranks are zero-padded to the largest in the pack, and a module an
+adapter does not target is all zeros. Padding is exact: with a row of A and the matching column of B at zero, both
+their gradients are zero (dB = g^T (x A^T), dA = (g B)^T x), AdamW leaves a zero with zero moments at zero, and so
+does weight decay.
 
-LoRA: h = W x + (alpha / rank) B A x (Hu et al. 2021, arXiv:2106.09685), A drawn as PEFT draws it (Kaiming uniform, a = sqrt 5),
-B zero.
+LoRA: h = W x + (alpha / rank) B A x (Hu et al. 2021, arXiv:2106.09685), A drawn as PEFT draws it (Kaiming uniform, a
+= sqrt 5), B zero.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ class Layout:
     def view(self, rows: torch.Tensor, name: str) -> torch.Tensor:
         """The tensor `name` of every row: (N, size) -> (N, *shape), no copy."""
         where, shape = self.slices[name]
-        return rows[:, where].unflatten(1, shape)
+        found: torch.Tensor = rows[:, where].unflatten(1, shape)
+        return found
 
     def trimmed(self, row: torch.Tensor, shape: AdapterShape) -> dict[str, torch.Tensor]:
         """One row (size,) as named tensors without padding: A (r, in), B (out, r), weight (out, in), bias (out,)."""
@@ -125,6 +127,20 @@ def initial_tensors(sites: Sequence[Site], shape: AdapterShape, seed: int) -> di
             tensors[f"{site.name}.A"] = drawn * 2 * bound - bound
             tensors[f"{site.name}.B"] = torch.zeros(site.outputs, shape.rank)
     return tensors
+
+
+def tensor_shapes(sites: Sequence[Site], shape: AdapterShape) -> dict[str, tuple[int, ...]]:
+    """Names and sizes of one adapter's tensors, as `Layout.trimmed` gives them."""
+    sizes: dict[str, tuple[int, ...]] = {}
+    for site in sites:
+        if site.full and site.name in shape.full:
+            sizes[f"{site.name}.weight"] = (site.outputs, site.inputs)
+            if site.bias:
+                sizes[f"{site.name}.bias"] = (site.outputs,)
+        elif not site.full and site.name in shape.targets:
+            sizes[f"{site.name}.A"] = (shape.rank, site.inputs)
+            sizes[f"{site.name}.B"] = (site.outputs, shape.rank)
+    return sizes
 
 
 class ParameterStore:

@@ -1,8 +1,9 @@
-"""Rows of different lengths without padding: tokens of all rows in one matrix (T, H), and attention that knows where rows end.
+"""Rows of different lengths without padding: tokens of all rows in one matrix (T, H), and attention that knows where
+rows end.
 
-Only attention sees rows as rectangles: rows of like length are gathered into groups, padded to a multiple of 32 positions, and
-computed by plain matrix products. On short rows this is several times faster on a CPU than the fused kernel
-(scaled_dot_product_attention), and bf16 softmax over a multiple of 32 runs on whole vectors.
+Only attention sees rows as rectangles: rows of like length are gathered into groups, padded to a multiple of 32
+positions, and computed by plain matrix products. On short rows this is several times faster on a CPU than the fused
+kernel (scaled_dot_product_attention), and bf16 softmax over a multiple of 32 runs on whole vectors.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ class Ragged:
         self._groups: tuple[int, list[Group], torch.Tensor, torch.Tensor] | None = None
 
     def groups(self, heads: int) -> tuple[list[Group], torch.Tensor, torch.Tensor]:
-        """The attention groups, and the way back from their stacked outputs: for each token and head (T * heads,), and for each
-        row's first token and head (B * heads,) where only that one is asked for. Made once, shared by all layers."""
+        """The attention groups, and the way back from their stacked outputs: for each token and head (T * heads,),
+        and for each row's first token and head (B * heads,) where only that one is asked for. Made once, shared by
+        all layers."""
         if self._groups is None or self._groups[0] != heads:
             counts, starts = self._counts, self._starts
             padded = (counts + LANES - 1) // LANES * LANES
@@ -121,7 +123,7 @@ class _RaggedAttention(torch.autograd.Function):
         return _stacked(outputs, back_first if first_only else back, q.shape)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         heads, first_only, scale = ctx.heads, ctx.first_only, ctx.scale
         need_q, need_k, need_v = ctx.needs_input_grad[:3]
         groups, back, back_first = ctx.ragged.groups(heads)

@@ -28,7 +28,9 @@ def write_bytes(path: Path, data: bytes) -> None:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}. Free space or choose another --results.") from error
+        raise StoreError(
+            f"cannot write {path}: {error.strerror or error}. Free space or choose another --results."
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

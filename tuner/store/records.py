@@ -14,9 +14,9 @@ RUNNING, COMPLETE, PRUNED, FAILED, INTERRUPTED = "running", "complete", "pruned"
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial. `reports` are the metrics of each report, oldest first, with "samples" among them; `best` is the index of
-    the report with the highest score, None before the first. `state` is one of the five above; `message` says why it
-    failed or at which rung it stopped. Times are seconds since the epoch."""
+    """One trial. `reports` are the metrics of each report, oldest first, with "samples" among them; `best` is the
+    index of the report with the highest score, None before the first. `state` is one of the five above; `message`
+    says why it failed or at which rung it stopped. Times are seconds since the epoch."""
 
     trial_id: str
     number: int

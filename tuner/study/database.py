@@ -1,9 +1,11 @@
 """results/<study>/study.db: the search as an Optuna storage, so that optuna-dashboard opens it while it runs.
 
-Optuna's storage on SQLite takes 5 to 10 ms for each small change. So the search runs in memory (`sampler.py`) and this
-mirror takes snapshots of trials: `put` only remembers the newest of each, `flush`, called every second or so
-from the recorder's thread, brings the file up to date. A trial that started and ended between two flushes costs one call.
-The file is in write-ahead mode: readers never block the study, and a crash loses at most what was not flushed.
+Optuna's own storage on SQLite takes 5 to 10 ms for each small change, with a query for every value. So the search runs
+in memory (`sampler.py`) and this mirror takes snapshots of trials: `put` only remembers the newest of each, `flush`,
+called every second or so from the recorder's thread, brings the file up to date in one transaction. Optuna makes the file
+and its tables; rows are inserted through Optuna's table definitions, which is private, so Optuna is pinned and tests read
+everything back through its public API. The file is in write-ahead mode: readers never block the study, and a crash loses
+at most what was not flushed.
 
 A trial that an interrupted study left is WAITING in the file, Optuna's word for "to be run", until the study goes on.
 """
@@ -12,12 +14,24 @@ from __future__ import annotations
 
 import copy
 import threading
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from optuna.distributions import distribution_to_json
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.errors import StoreError
+
+
+@dataclass
+class _Written:
+    """What the file holds of a trial."""
+
+    row: int
+    state: TrialState
+    steps: set[int] = field(default_factory=set)
 
 
 class StudyDatabase:
@@ -28,9 +42,9 @@ class StudyDatabase:
         self._study_name = study_name
         self._lock = threading.Lock()
         self._changed: dict[int, FrozenTrial] = {}
-        self._storage: Any = None
+        self._engine: Any = None
         self._study_id = -1
-        self._written: dict[int, tuple[int, set[int]]] = {}
+        self._written: dict[int, _Written] = {}
 
     def put(self, trial: FrozenTrial) -> None:
         """Remember the newest snapshot of a trial."""
@@ -42,63 +56,97 @@ class StudyDatabase:
         with self._lock:
             changed, self._changed = self._changed, {}
         try:
-            if self._storage is None:
+            if self._engine is None:
                 self._open()
-            for number in sorted(changed):
-                self._write(changed[number])
+            if changed:
+                self._write([changed[number] for number in sorted(changed)])
         except Exception as error:
             # SQLAlchemy, sqlite3 and Optuna each wrap a full disk in a class of their own.
-            with self._lock:
-                self._changed = {**changed, **self._changed}
             raise StoreError(f"cannot write {self._path}: {error}. Free space or choose another --results.") from error
 
     def close(self) -> None:
         """Flush, and fold the write-ahead log into the file."""
         self.flush()
-        with self._storage.engine.connect() as connection:
+        with self._engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._storage.engine.dispose()
+        self._engine.dispose()
 
     def _open(self) -> None:
-        # Imported here: the RDB storage brings SQLAlchemy and alembic, half a second that no trial should wait for.
         import optuna
         import sqlalchemy
+        from optuna.storages._rdb.storage import RDBStorage
 
-        storage = optuna.storages.RDBStorage(f"sqlite:///{self._path}")
+        storage: Any = RDBStorage(f"sqlite:///{self._path}")
 
-        @sqlalchemy.event.listens_for(storage.engine, "connect")  # type: ignore[untyped-decorator,unused-ignore]
+        @sqlalchemy.event.listens_for(storage.engine, "connect")
         def fast_and_safe(connection: Any, _: Any) -> None:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
 
-        storage.engine.dispose()
         study = optuna.create_study(
             study_name=self._study_name, storage=storage, direction="maximize", load_if_exists=True
         )
         self._study_id = storage.get_study_id_from_name(study.study_name)
         for trial in storage.get_all_trials(self._study_id):
-            self._written[trial.number] = (trial._trial_id, set(trial.intermediate_values))
-        self._storage = storage
+            self._written[trial.number] = _Written(trial._trial_id, trial.state, set(trial.intermediate_values))
+        storage.remove_session()
+        storage.engine.dispose()  # connections made before the pragmas
+        self._engine = storage.engine
 
-    def _write(self, trial: FrozenTrial) -> None:
-        known = self._written.get(trial.number)
-        if known is None:
-            trial_id = self._storage.create_new_trial(self._study_id, template_trial=copy.copy(trial))
-            self._written[trial.number] = (trial_id, set(trial.intermediate_values))
-            return
-        trial_id, steps = known
-        if self._storage.get_trial(trial_id).state.is_finished():
-            return
-        for step, value in trial.intermediate_values.items():
-            if step not in steps:
-                self._storage.set_trial_intermediate_value(trial_id, step, value)
-                steps.add(step)
-        if trial.state is not TrialState.RUNNING:
-            # RUNNING can only be reached from WAITING in Optuna, so a trial that goes on passes through both.
-            values = trial.values if trial.state is TrialState.COMPLETE else None
-            self._storage.set_trial_state_values(trial_id, trial.state, values)
-        elif self._storage.get_trial(trial_id).state is TrialState.WAITING:
-            self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+    def _write(self, trials: list[FrozenTrial]) -> None:
+        """All changes of these trials in one transaction; what is remembered as written changes only once it is."""
+        from optuna.storages._rdb import models
+
+        table: Any = models.TrialModel.__table__
+        params, values, steps = [], [], []
+        written: dict[int, _Written] = {}
+        with self._engine.begin() as connection:
+            for trial in trials:
+                known = self._written.get(trial.number)
+                if known is not None and known.state.is_finished():
+                    continue
+                state = {"state": trial.state, "datetime_complete": _utc(trial.datetime_complete)}
+                if known is None:
+                    start = {"datetime_start": _utc(trial.datetime_start)}
+                    new = table.insert().values(number=trial.number, study_id=self._study_id, **state, **start)
+                    known = _Written(connection.execute(new).inserted_primary_key[0], trial.state)
+                    params += _params(known.row, trial)
+                elif known.state is not trial.state:
+                    connection.execute(table.update().where(table.c.trial_id == known.row).values(**state))
+                if trial.state.is_finished() and trial.value is not None:
+                    kind = models.TrialValueModel.TrialValueType.FINITE
+                    values.append({"trial_id": known.row, "objective": 0, "value": trial.value, "value_type": kind})
+                steps += [
+                    {
+                        "trial_id": known.row,
+                        "step": step,
+                        "intermediate_value": value,
+                        "intermediate_value_type": models.TrialIntermediateValueModel.TrialIntermediateValueType.FINITE,
+                    }
+                    for step, value in trial.intermediate_values.items()
+                    if step not in known.steps
+                ]
+                steps_kept = set() if trial.state.is_finished() else set(trial.intermediate_values)
+                written[trial.number] = _Written(known.row, trial.state, steps_kept)
+            for model, rows in (
+                (models.TrialParamModel, params),
+                (models.TrialValueModel, values),
+                (models.TrialIntermediateValueModel, steps),
+            ):
+                if rows:
+                    rows_table: Any = model.__table__
+                    connection.execute(rows_table.insert(), rows)
+        self._written.update(written)
+
+
+def warm_up() -> None:
+    """Make a database in memory and forget it: what the first flush would have to import, SQLAlchemy and alembic, takes
+    half a second, and is best imported while the engines come up."""
+    from optuna.storages._rdb.storage import RDBStorage
+
+    storage: Any = RDBStorage("sqlite:///:memory:")
+    storage.remove_session()
+    storage.engine.dispose()
 
 
 def waiting(trial: FrozenTrial) -> FrozenTrial:
@@ -106,3 +154,19 @@ def waiting(trial: FrozenTrial) -> FrozenTrial:
     paused = copy.copy(trial)
     paused.state = TrialState.WAITING
     return paused
+
+
+def _params(row: int, trial: FrozenTrial) -> list[dict[str, Any]]:
+    return [
+        {
+            "trial_id": row,
+            "param_name": name,
+            "param_value": distribution.to_internal_repr(trial.params[name]),
+            "distribution_json": distribution_to_json(distribution),
+        }
+        for name, distribution in trial.distributions.items()
+    ]
+
+
+def _utc(time: datetime | None) -> datetime | None:
+    return None if time is None else time.astimezone(UTC).replace(tzinfo=None)

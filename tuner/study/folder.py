@@ -1,7 +1,8 @@
 """Where a study keeps its files, and which checkpoints of a trial stay: the best and the newest.
 
     results/<study>/config.yaml study.json rungs.json study.db logs.txt best/
-                    trials/<id>/config.yaml metrics.json checkpoint-<report>/state.safetensors seed-<n>/state.safetensors
+                    trials/<id>/config.yaml metrics.json checkpoint-<report>/state.safetensors
+                    seed-<n>/state.safetensors
 
 Knows paths and bytes, nothing of what the bytes mean.
 """

@@ -1,19 +1,19 @@
 """Hosts Ray Tune's trials as threads of the driver instead of one process each.
 
-Why. A thin trial trains nothing: it asks its engine, an actor with a process of its own, to advance. Yet Tune gives it a process, and
-each costs 2.3 CPU seconds to import Ray and Tune: on 2 cores, 8 trials took 21 s to start and 16 took 36 s,
-while the engine was ready after 8 s. As threads, 16 trials start in a few hundredths of a second, and a report costs no
-message to another process.
+Why. A thin trial trains nothing: it asks its engine, an actor with a process of its own, to advance. Yet Tune gives it
+a process, and each costs 2.3 CPU seconds to import Ray and Tune: on 2 cores, 8 trials took 21 s to start and 16 took
+36 s, while the engine was ready after 8 s. As threads, 16 trials start in a few hundredths of a second, and a report
+costs no message to another process.
 
 How. `TuneController` starts, calls and stops trials through one object, its `RayActorManager`. Inside `hosted()` that
-name means `ThreadActorManager`: an "actor" is a `_Handle` that owns a `Trainable` and a thread, `handle.method.remote()`
-returns a `concurrent.futures.Future`, and `next` waits for futures instead of object references. Everything
-above it is Tune's own: searcher, scheduler, retries, reuse of actors, checkpoints, callbacks. This hooks into a private module of
-Ray, so Ray is pinned, and a test fails if the name moves.
+name means `ThreadActorManager`: an "actor" is a `_Handle` that owns a `Trainable` and a thread,
+`handle.method.remote()` returns a `concurrent.futures.Future`, and `next` waits for futures instead of object
+references. Everything above it is Tune's own: searcher, scheduler, retries, reuse of actors, checkpoints, callbacks.
+This hooks into a private module of Ray, so Ray is pinned, and a test fails if the name moves.
 
 What is lost: trials cannot run on other nodes (they have nothing to do there: engines can), they do not show in Ray's
-dashboard (engines do), a crash of the driver takes them along (it would end the study in any case, and `--resume` goes on),
-and Tune's resource requests for trials mean nothing (the pool's slots do).
+dashboard (engines do), a crash of the driver takes them along (it would end the study in any case, and `--resume` goes
+on), and Tune's resource requests for trials mean nothing (the pool's slots do).
 """
 
 from __future__ import annotations
@@ -41,12 +41,13 @@ _Call = tuple[Future[Any], str, tuple[Any, ...], dict[str, Any]]
 @contextlib.contextmanager
 def hosted() -> Iterator[None]:
     """Within this context `Tuner.fit()` runs its trials as threads of this process."""
-    stock = tune_controller.RayActorManager
-    tune_controller.RayActorManager = ThreadActorManager
+    controller: Any = tune_controller
+    stock = controller.RayActorManager
+    controller.RayActorManager = ThreadActorManager
     try:
         yield
     finally:
-        tune_controller.RayActorManager = stock
+        controller.RayActorManager = stock
 
 
 class _Method:
@@ -97,7 +98,8 @@ class _Handle:
                 future.set_result(True if name == "__ray_ready__" else getattr(trainable, name)(*args, **kwargs))
             except BaseException as error:
                 # Tune tells a failed call from a lost actor by this class, and only retries those two.
-                future.set_exception(RayTaskError(name, traceback.format_exc(), error))
+                failed: Any = RayTaskError
+                future.set_exception(failed(name, traceback.format_exc(), error))
             self._on_done(future)
 
 
@@ -156,7 +158,7 @@ class ThreadActorManager(RayActorManager):  # type: ignore[misc,unused-ignore]
         while True:
             left = None if deadline is None else deadline - time.monotonic()
             try:
-                future = self._done.get(timeout=None if left is None else max(left, 0.0))
+                future: Any = self._done.get(timeout=None if left is None else max(left, 0.0))
             except queue.Empty:
                 return False
             for events in (self._actor_state_events, self._actor_task_events):
@@ -171,15 +173,15 @@ class ThreadActorManager(RayActorManager):  # type: ignore[misc,unused-ignore]
             while pending and (max_actors is None or started < max_actors):
                 actor = pending.pop(0)
                 actor_class, kwargs, _ = self._pending_actors_to_attrs.pop(actor)
-                handle = _Handle(actor_class.__ray_metadata__.modified_class, kwargs, self._done.put)
-                acquired = self._resource_manager.acquire_resources(request)
+                handle: Any = _Handle(actor_class.__ray_metadata__.modified_class, kwargs, self._done.put)
+                acquired: Any = self._resource_manager.acquire_resources(request)
                 self._live_actors_to_ray_actors_resources[actor] = (handle, acquired)
                 self._track_start(actor, handle.submit("__ray_ready__", (), {}))
                 self._enqueue_cached_actor_tasks(tracked_actor=actor)
                 started += 1
         return started
 
-    def _track_start(self, actor: TrackedActor, future: Future[Any]) -> None:
+    def _track_start(self, actor: TrackedActor, future: Any) -> None:
         self._tracked_actors_to_state_futures[actor].add(future)
         self._actor_state_events.track_future(
             future=future,

@@ -1,7 +1,7 @@
 """A study in one process, without Ray: the same search, one loop, deterministic for a seed.
 
-Trials advance in lockstep, packed, in the order in which they were asked; so the sampler and ASHA see the same reports in the
-same order every time. It is also the way to debug a study.
+Trials advance in lockstep, packed, in the order in which they were asked; so the sampler and ASHA see the same reports
+in the same order every time. It is also the way to debug a study.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from tuner.device import KINDS, select_devices
 from tuner.device_host import cores
 from tuner.engine.actor import local_engine
 from tuner.engine.contract import Engine, EngineInfo, EngineSettings, Report, TrialSpec
+from tuner.engine.placement import MOST_TRIALS
 from tuner.errors import StudyError, TrialError
 from tuner.study.folder import StudyFolder
 from tuner.study.runner import Trained
 from tuner.study.search import Search
 
 log = logging.getLogger(__name__)
-
-_MOST_TRIALS = 16
 
 
 @dataclass
@@ -59,7 +58,8 @@ class InProcess:
         asked = self._config.devices
         names = [cpu] if asked == [cpu] else [device.name for device in select_devices(asked, self._config.precision)]
         for name in names:
-            settings = EngineSettings(self._config, name, cores(), _MOST_TRIALS, f"engine:{name}", self._options)
+            most = MOST_TRIALS[name.partition(":")[0]]
+            settings = EngineSettings(self._config, name, cores(), most, f"engine:{name}", self._options)
             engine = local_engine(self._path, settings)
             self._engines.append(_Local(engine, engine.info()))
         return [each.info for each in self._engines]

@@ -1,4 +1,4 @@
-"""What must hold before a study starts: its name is free, its folder can be written, and nobody else is writing there."""
+"""What must hold before a study starts: its name is free, its folder can be written, nobody else writes there."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """A study on Ray: engines as actors, trials as thin Trainables under `Tuner.fit()`.
 
-Tune keeps its own state in a folder that is thrown away at the end: the study's record, its checkpoints and rungs.json are
-what a study goes on from (`Tuner.restore` loses ASHA's rungs and goes on from its last snapshot, not the newest checkpoint).
+Tune keeps its own state in a folder that is thrown away at the end: the study's record, its checkpoints and rungs.json
+are what a study goes on from (`Tuner.restore` loses ASHA's rungs and goes on from its last snapshot, not the newest
+checkpoint).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tuner.engine.contract import EngineInfo, EngineSettings, Report, TrialSpec
 from tuner.engine.placement import place_engines
 from tuner.engine.pool import Pool, Stopped
 from tuner.errors import EngineError, TunerError
+from tuner.study.database import warm_up
 from tuner.study.folder import StudyFolder
 from tuner.study.in_process import better
 from tuner.study.runner import Trained
@@ -64,7 +66,7 @@ class OnRay:
 
     def start(self) -> list[EngineInfo]:
         """Start an actor a device; while they import torch and load the base, this process imports Ray Tune."""
-        places = place_engines(self._config.devices, ray.nodes())
+        places = place_engines(self._config.devices, _nodes())
         labels = [place.label for place in places]
         settings = []
         for index, place in enumerate(places):
@@ -76,8 +78,9 @@ class OnRay:
             )
         self._pool = Pool(self._path, settings, places, self._stopping)
         with _environment(_TUNE_ENVIRONMENT):
-            import tuner.study.host  # noqa: F401
+            import tuner.study.host
             import tuner.study.tune_search  # noqa: F401
+        warm_up()
         self._infos = self._pool.infos()
         return self._infos
 
@@ -194,6 +197,11 @@ class OnRay:
             yield pool
         finally:
             pool.stop(spec.trial_id)
+
+
+def _nodes() -> list[dict[str, Any]]:
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call,unused-ignore]
+    return nodes
 
 
 @contextlib.contextmanager

@@ -105,7 +105,9 @@ class Recorder:
         trial = replace(self._trials[trial_id], state=state, message=message, finished=time.time())
         self._set(trial)
         self._database.put(waiting(frozen) if state == INTERRUPTED else frozen)
-        log.info("trial %s: %s after %d reports, score %s. %s", trial_id, state, len(trial.reports), trial.score, message)
+        log.info(
+            "trial %s: %s after %d reports, score %s. %s", trial_id, state, len(trial.reports), trial.score, message
+        )
         self.watched.tell("on_trial_end", trial)
         return trial
 

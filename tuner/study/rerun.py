@@ -1,8 +1,8 @@
 """After the search: the top k are trained again from fresh seeds, and the winner is chosen on the mean.
 
-The score a trial won the search with is the luckiest of many and counts for nothing here: only the fresh seeds do, so the mean and
-its 95 % interval (Student's t over seeds) are honest. The adapter that is kept is the re-run of the winner with the best
-validation score; the test split is never looked at for a choice.
+The score a trial won the search with is the luckiest of many and counts for nothing here: only the fresh seeds do, so
+the mean and its 95 % interval (Student's t over seeds) are honest. The adapter that is kept is the re-run of the
+winner with the best validation score; the test split is never looked at for a choice.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from tuner.engine.contract import Report, TrialSpec
 from tuner.errors import StudyError
 from tuner.score import overall_score
 from tuner.store.records import COMPLETE, Rerun, TrialRecord, Winner
-from tuner.study.folder import StudyFolder
 from tuner.study.recorder import Recorder
 from tuner.study.runner import Runner, Trained
 from tuner.study.sampler import seed_of

@@ -1,7 +1,8 @@
 """Whether a study can go on, and the record it goes on with.
 
-Finished trials stay as they are. Trials that were interrupted, or that a crash left running, go on under their own ids from
-their newest checkpoints; `search.py` puts them first. What would make old and new scores incomparable must not have changed.
+Finished trials stay as they are. Trials that were interrupted, or that a crash left running, go on under their own ids
+from their newest checkpoints; `search.py` puts them first. What would make old and new scores incomparable must not
+have changed.
 """
 
 from __future__ import annotations

@@ -21,13 +21,14 @@ class Trained:
 
 
 class Runner(Protocol):
-    """Engines and a way to run trials on them. A study calls `start`, then the others one at a time, `close` at the end."""
+    """Engines and a way to run trials on them: first `start`, then the others one at a time, `close` at the end."""
 
     def start(self) -> list[EngineInfo]:
         """Bring the engines up. Raises BaseModelError, DataError, DeviceError, EngineError as the engines do."""
 
     def search(self, search: Search) -> None:
-        """Run trials until the search has no more, or the study is interrupted. Raises EngineError if no engine is left."""
+        """Run trials until the search has no more or the study is interrupted. Raises EngineError if no engine is
+        left."""
 
     def train(
         self,

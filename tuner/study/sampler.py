@@ -1,11 +1,12 @@
 """Which configuration to try next: Optuna's TPE on an in-memory study that is told the truth.
 
 Finished trials are COMPLETE with the score of their best report, trials that ASHA stopped are PRUNED with their
-intermediate values (TPE ranks them by how far they came), failures are FAIL. Ray's own `OptunaSearch` files stopped trials
-as COMPLETE, so a first-rung score competes with full ones, and leaves NaN trials RUNNING. Start points are asked first.
+intermediate values (TPE ranks them by how far they came), failures are FAIL. Ray's own `OptunaSearch` files stopped
+trials as COMPLETE, so a first-rung score competes with full ones, and leaves NaN trials RUNNING. Start points are
+asked first.
 
-The in-memory storage is what makes `ask` and `tell` cheap; `database.py` mirrors it to a file that optuna-dashboard opens.
-Knows nothing of Ray, engines or files.
+The in-memory storage is what makes `ask` and `tell` cheap; `database.py` mirrors it to a file that optuna-dashboard
+opens. Knows nothing of Ray, engines or files.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class Asked:
 class StudySampler:
     """Ask for trials, report their scores, tell how they ended. Same seed and same order of calls, same trials.
 
-    `start_points` are asked first, what they leave out is drawn. `earlier` are the trials of the study so far when it is
-    resumed: those that still run are known as running, and can be reported on and told.
+    `start_points` are asked first, what they leave out is drawn. `earlier` are the trials of the study so far when it
+    is resumed: those that still run are known as running, and can be reported on and told.
     """
 
     def __init__(
@@ -113,9 +114,11 @@ class StudySampler:
         scores = {int(r["samples"]): r["score"] for r in record.reports if math.isfinite(r.get("score") or math.nan)}
         goes_on = record.state == RUNNING
         state = TrialState.RUNNING if goes_on else _STATES.get(record.state, TrialState.FAIL)
+        # What Optuna itself stores: the best score of a complete trial, the last one of a pruned trial.
+        values = {TrialState.COMPLETE: record.score, TrialState.PRUNED: scores[max(scores)] if scores else None}
         trial = create_trial(
             state=state,
-            value=record.score if state is TrialState.COMPLETE else _last(scores) if state is TrialState.PRUNED else None,
+            value=values.get(state),
             params=known,
             distributions={name: distributions[name] for name in known},
             intermediate_values=scores,
@@ -138,7 +141,3 @@ def seed_of(study_seed: int, *parts: int) -> int:
     """A seed that depends on the study's seed and on these numbers only, below 2**31."""
     digest = hashlib.sha256(":".join(str(part) for part in (study_seed, *parts)).encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
-
-
-def _last(scores: dict[int, float]) -> float | None:
-    return scores[max(scores)] if scores else None

@@ -1,12 +1,13 @@
 """ASHA, asynchronous successive halving (Li et al. 2020, https://arxiv.org/abs/1810.05934), on training rows seen.
 
-Rungs lie at `grace * reduction_factor ** k` rows, k = 0, 1, 2... At a report the highest rung that the trial has reached
-decides, once: the trial stops if its score is below the (1 - 1/reduction_factor) quantile (linear interpolation) of the
-scores recorded at that rung before it, then its score is recorded there. The first to reach a rung goes on. This is the
-rule of `ray.tune.schedulers.AsyncHyperBandScheduler` with one bracket, but for three things: a rung that a report jumped
-over is left alone (Ray fills it at the trial's next report, with a score reached on more data); there is no common
-maximum, because trials differ in epochs and end by themselves; and a score that is not finite stops the trial at once and
-is not recorded. Rungs go to JSON and back, so a study that goes on judges new trials against the old ones.
+Rungs lie at `grace * reduction_factor ** k` rows, k = 0, 1, 2... At a report the highest rung that the trial has
+reached decides, once: the trial stops if its score is below the (1 - 1/reduction_factor) quantile (linear
+interpolation) of the scores recorded at that rung before it, then its score is recorded there. The first to reach a
+rung goes on. This is the rule of `ray.tune.schedulers.AsyncHyperBandScheduler` with one bracket, but for three things:
+a rung that a report jumped over is left alone (Ray fills it at the trial's next report, with a score reached on more
+data); there is no common maximum, because trials differ in epochs and end by themselves; and a score that is not
+finite stops the trial at once and is not recorded. Rungs go to JSON and back, so a study that goes on judges new
+trials against the old ones.
 
 Knows nothing of Ray, engines or files.
 """

@@ -12,6 +12,8 @@ import math
 import time
 from dataclasses import replace
 
+from optuna.trial import FrozenTrial
+
 from tuner.config import StudyConfig
 from tuner.engine.contract import Report, TrialSpec
 from tuner.store.records import COMPLETE, FAILED, INTERRUPTED, PRUNED, RUNNING, TrialRecord
@@ -122,7 +124,7 @@ class Search:
         self._sampler.tell(trial_id, state)
         self._recorder.end(trial_id, state, message, self._frozen(trial_id))
 
-    def _frozen(self, trial_id: str):  # type: ignore[no-untyped-def]
+    def _frozen(self, trial_id: str) -> FrozenTrial:
         return self._sampler.frozen(self._numbers[trial_id])
 
 

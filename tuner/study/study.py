@@ -53,13 +53,13 @@ def run_study(
 ) -> StudyRecord:
     """Run a study to its end and return its record, which is also saved as results/<name>/study.json.
 
-    On Ray by default (see `cluster/connect.py`); `in_process` runs the same search in one loop, without Ray, the same every
-    time. `engine` is the engine's class, "module:Class". `resume` goes on with the study that `config.name` names.
-    `command` reproduces the study, for the record.
+    On Ray by default (see `cluster/connect.py`); `in_process` runs the same search in one loop, without Ray, the same
+    every time. `engine` is the engine's class, "module:Class". `resume` goes on with the study that `config.name`
+    names. `command` reproduces the study, for the record.
 
-    Ctrl-C and SIGTERM end it cleanly: the record that is returned has state "interrupted". Raises ConfigError, DataError,
-    BaseModelError, DeviceError before anything is trained; StudyError if it cannot start, resume or end; EngineError if all
-    engines died, StoreError if the disk refuses: then what was done is kept, and `resume` goes on.
+    Ctrl-C and SIGTERM end it cleanly: the record that is returned has state "interrupted". Raises ConfigError,
+    DataError, BaseModelError, DeviceError before anything is trained; StudyError if it cannot start, resume or end;
+    EngineError if all engines died, StoreError if the disk refuses: then what was done is kept, and `resume` goes on.
     """
     spec = tasks.spec(config.task)
     now = time.time()
@@ -109,7 +109,7 @@ class _Run:
         recorder = Recorder(self._folder, record, watched)
         recorder.update(
             data={**prepared.summary, "warnings": list(prepared.warnings)},
-            engines=tuple(asdict(info) for info in infos),
+            engines=tuple({**asdict(info), "notes": list(info.notes)} for info in infos),
             versions=_versions(),
         )
         write_text(self._folder.path / "config.yaml", config_to_yaml(self._config))
@@ -161,7 +161,12 @@ class _Run:
 
 @contextlib.contextmanager
 def _runner(
-    config: StudyConfig, engine: str, folder: StudyFolder, stopping: threading.Event, prepared: Prepared, in_process: bool
+    config: StudyConfig,
+    engine: str,
+    folder: StudyFolder,
+    stopping: threading.Event,
+    prepared: Prepared,
+    in_process: bool,
 ) -> Iterator[Runner]:
     options = {"prepared": prepared}
     with contextlib.ExitStack() as stack:

@@ -1,8 +1,8 @@
 """LoraTrial: one trial as Ray Tune sees it. It imports no torch and trains nothing; it asks an engine to.
 
-Tune names a trainable in its registry and hands it a config; what it shares with the driver, the pool of engines and the
-study's folder, it finds by the study's key in `sharing`. A trial that starts looks for its newest checkpoint first: a trial of a
-resumed study and one that Tune retries go on by the same way.
+Tune names a trainable in its registry and hands it a config; what it shares with the driver, the pool of engines and
+the study's folder, it finds by the study's key in `sharing`. A trial that starts looks for its newest checkpoint
+first: a trial of a resumed study and one that Tune retries go on by the same way.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.air.constants import TIME_THIS_ITER_S
+from ray.tune.result import TRIAL_ID
 
 from tuner.engine.contract import Report, TrialSpec
 from tuner.engine.pool import Pool
@@ -75,6 +77,10 @@ class LoraTrial(tune.Trainable):  # type: ignore[misc,unused-ignore]
         if done:
             self.cleanup()
         return {REPORT: report, ENGINE: engine, SCORE: score, SAMPLES: report.samples, "done": done}
+
+    def get_auto_filled_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Only what Tune needs: it keeps statistics of every number in a result for every trial, 1 kB each."""
+        return {TRIAL_ID: self.trial_id, TIME_THIS_ITER_S: kwargs.get("time_this_iter")}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """For Tune's own checkpoints (pause, restore): the state of the last report."""

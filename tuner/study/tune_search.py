@@ -1,4 +1,4 @@
-"""Ray Tune's two questions, which trial next and whether it goes on, passed to `search.py`. No decision is made here."""
+"""Ray Tune's two questions, which trial next and whether it goes on, passed to `search.py`, which decides."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class TuneScheduler(_Bound, FIFOScheduler):  # type: ignore[misc,unused-ignore]
     """Tune's scheduler over a `Search`."""
 
     def __init__(self, search: Search) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._search = search
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
@@ -70,6 +70,9 @@ class TuneScheduler(_Bound, FIFOScheduler):  # type: ignore[misc,unused-ignore]
         """A last report comes here instead of `on_trial_result`; one that was taken in there is not taken in twice."""
         if REPORT in result:
             self._search.report(result[REPORT], result[ENGINE])
+        # Tune's running averages of every metric, 8 kB a trial that nobody asks for once it ended.
+        trial.run_metadata.metric_analysis.clear()
+        trial.run_metadata.metric_n_steps.clear()
 
 
 class WhenStopped(_Bound, Stopper):  # type: ignore[misc,unused-ignore]

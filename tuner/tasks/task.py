@@ -1,8 +1,8 @@
 """What a task promises: the light half that the CLI and the driver read, and the heavy half that an engine runs.
 
-`TaskSpec` imports no torch. `Task` is made on a device by `TaskSpec.load`; it owns the frozen base, the rows and the loss.
-An engine knows rows only as indices: it picks which rows an adapter learns from, the task turns them into one batch for the
-whole pack, and returns the loss of each row, so that the engine can reduce it per adapter.
+`TaskSpec` imports no torch. `Task` is made on a device by `TaskSpec.load`; it owns the frozen base, the rows and the
+loss. An engine knows rows only as indices: it picks which rows an adapter learns from, the task turns them into one
+batch for the whole pack, and returns the loss of each row, so that the engine can reduce it per adapter.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was read and found right before a model loads. `data` are the task's own rows, picklable, handed to every engine; `summary`
-    is plain JSON for the record and the model card; `warnings` are sentences for the user."""
+    """What was read and found right before a model loads. `data` are the task's own rows, picklable, handed to every
+    engine; `summary` is plain JSON for the record and the model card; `warnings` are sentences for the user."""
 
     data: Any
     summary: Mapping[str, Any]
@@ -38,9 +38,9 @@ class TaskSpec:
     """The light half of a task: names, bands and where its heavy half lives.
 
     `quality` and `preservation` name the metrics behind those components of the score; `bands` holds the edges of
-    "efficiency", "quality" and "preservation", and of any other metric that is graded in reports. `bases` maps short names
-    (minilm) to what `base_model` may hold; anything else is a hub id or a folder. `hyperparameters` maps every name a
-    space may use beyond the common ones to its default. `preparation` is "module:function", the checks that need no
+    "efficiency", "quality" and "preservation", and of any other metric that is graded in reports. `bases` maps short
+    names (minilm) to what `base_model` may hold; anything else is a hub id or a folder. `hyperparameters` maps every
+    name a space may use beyond the common ones to its default. `preparation` is "module:function", the checks that need no
     torch; `implementation` is "module:class", the heavy half.
     """
 
@@ -108,7 +108,8 @@ class Task(Protocol):
         """Tokens of each training row (1 each where rows cost the same)."""
 
     def evaluate(self, pack: Pack, split: str) -> list[dict[str, float]]:
-        """Metrics of each member on all rows of "validation" or "test", the quality and preservation metrics among them."""
+        """Metrics of each member on all rows of "validation" or "test", the quality and preservation metrics among
+        them."""
 
     def save(self, directory: Path, tensors: Mapping[str, torch.Tensor], params: Mapping[str, Any]) -> None:
         """Write one adapter (tensors as `Layout.trimmed` gives them) as a PEFT folder, with what `predictor` needs."""

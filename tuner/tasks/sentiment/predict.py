@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from tuner.bases.describe import describe
-from tuner.bases.load import load_classifier, load_tokenizer
+from tuner.bases.load import load_classifier, load_tokenizer, quiet
 from tuner.errors import StoreError
 from tuner.tasks.sentiment.prepare import NAMES
 
@@ -18,7 +19,8 @@ BATCH = 32
 
 
 class SentimentPredictor:
-    """Implements `Predictor` in fp32 on the CPU. Raises StoreError if the folder is not an adapter, BaseModelError for its base."""
+    """Implements `Predictor` in fp32 on the CPU. Raises StoreError if the folder is not an adapter, BaseModelError
+    for its base."""
 
     def __init__(self, adapter: Path) -> None:
         from peft import PeftModel
@@ -26,12 +28,20 @@ class SentimentPredictor:
         try:
             details = json.loads((adapter / "tuner.json").read_text(encoding="utf-8"))
             revision = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("revision")
-        except (OSError, ValueError) as error:
+            base_model, labels, self.max_length = details["base_model"], details["labels"], details["max_length"]
+            with safe_open(adapter / "adapter_model.safetensors", framework="pt"):
+                pass  # else PEFT, which misses the file, asks the hub for it
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
             raise StoreError(f"{adapter} is not a saved adapter: {error}. Name a study's best folder.") from error
-        self.details = details
-        facts = describe(details["base_model"], revision)
+        facts = describe(base_model, revision)
         self.tokenizer = load_tokenizer(facts)
-        self.model = PeftModel.from_pretrained(load_classifier(facts, details["labels"]), str(adapter)).eval()
+        base = load_classifier(facts, labels)
+        try:
+            with quiet():
+                self.model = PeftModel.from_pretrained(base, str(adapter)).eval()
+        except (OSError, ValueError, RuntimeError, LookupError, TypeError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise StoreError(f"{adapter} does not fit its base {base_model}: {reason}") from error
 
     @torch.no_grad()
     def predict(self, inputs: Sequence[str]) -> list[dict[str, Any]]:
@@ -40,7 +50,7 @@ class SentimentPredictor:
         for start in range(0, len(inputs), BATCH):
             texts = list(inputs[start : start + BATCH])
             batch = self.tokenizer(
-                texts, truncation=True, max_length=self.details["max_length"], padding=True, return_tensors="pt"
+                texts, truncation=True, max_length=self.max_length, padding=True, return_tensors="pt"
             )
             probabilities = self.model(**batch).logits.softmax(-1)
             for text, row in zip(texts, probabilities.tolist(), strict=True):

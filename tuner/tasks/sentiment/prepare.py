@@ -1,4 +1,5 @@
-"""All that can be checked and read before a model loads: the base's facts, the target modules, the rows. Imports no torch."""
+"""All that can be checked and read before a model loads: the base's facts, the target modules, the rows. Imports no
+torch."""
 
 from __future__ import annotations
 
@@ -27,13 +28,18 @@ def default_targets(layout: EncoderLayout) -> list[str]:
 
 
 def prepare(config: StudyConfig) -> Prepared:
-    """Check base, space and rows. Raises BaseModelError, ConfigError, DataError; the base is looked at before the rows are read."""
+    """Check base, space and rows. Raises BaseModelError, ConfigError, DataError; the base is looked at before the
+    rows are read."""
     facts = describe(config.base_model, config.revision)
     layout = layout_of(facts.model_type)
     width = int(facts.config.get("hidden_size") or facts.config.get("dim") or 0)
     layers = int(facts.config.get("num_hidden_layers") or facts.config.get("n_layers") or 0)
     modules = lora_modules(layout, layers)
-    problems = [*_rank_problems(config, width), *_target_problems(config, modules), *_length_problems(config, facts)]
+    problems = [
+        *_rank_problems(config, width),
+        *_target_problems(config, modules, layout),
+        *_length_problems(config, facts),
+    ]
     if problems:
         raise ConfigError(problems)
     splits = load_splits(config.data, {"text": "text", "label": "label"}, embedded_splits)
@@ -76,8 +82,11 @@ def _rank_problems(config: StudyConfig, width: int) -> list[Problem]:
     ]
 
 
-def _target_problems(config: StudyConfig, modules: Sequence[str]) -> list[Problem]:
-    leaves = sorted({name.split(".layer.")[-1].partition(".")[2] or name.rpartition(".")[2] for name in modules})
+def _target_problems(config: StudyConfig, modules: Sequence[str], layout: EncoderLayout) -> list[Problem]:
+    parts = (*layout.attention_inputs, layout.output, layout.up, layout.down)
+    # the last word where it names one part alone, as in query; more of the name where it does not, as in output.dense
+    last = [part.rpartition(".")[2] for part in parts]
+    leaves = [end if last.count(end) == 1 else part for part, end in zip(parts, last, strict=True)]
     problems: dict[str, Problem] = {}
     points = [point["target_modules"] for point in config.start_points if "target_modules" in point]
     for targets in [*_values(config.space.get("target_modules"), None), *points]:
@@ -102,7 +111,8 @@ _OFFSET = ("roberta", "xlm-roberta", "camembert")
 
 
 def _with_truncated(report: ValidationReport, splits: Splits, facts: BaseFacts, max_length: int) -> ValidationReport:
-    """Count the texts that are longer than the model reads; not counted where the base has no tokenizer.json at hand."""
+    """Count the texts that are longer than the model reads; not counted where the base has no tokenizer.json at
+    hand."""
     file = Path(facts.source) / "tokenizer.json"
     if not file.is_file():
         return report
@@ -125,5 +135,3 @@ def targets_of(params: Mapping[str, Any], layout: EncoderLayout) -> list[str]:
     """The target modules of a trial: its own, or the default of the layout."""
     targets = params.get("target_modules")
     return [targets] if isinstance(targets, str) else list(targets or default_targets(layout))
-
-

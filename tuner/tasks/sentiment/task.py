@@ -1,8 +1,8 @@
 """Sentiment on a device: one frozen encoder, packed adapters, the loss of each row, and how an adapter is judged.
 
-Quality is accuracy on held-out rows. Preservation is the mean cosine between the base's and the adapted encoder's sentence embeddings
-(mean of the last hidden states over a row's tokens) of held-out text: an adapter that bends the encoder little keeps it useful
-for other work. Rows are tokenised once, when the task is made.
+Quality is accuracy on held-out rows. Preservation is the mean cosine between the base's and the adapted encoder's
+sentence embeddings (mean of the last hidden states over a row's tokens) of held-out text: an adapter that bends the
+encoder little keeps it useful for other work. Rows are tokenised once, when the task is made.
 """
 
 from __future__ import annotations
@@ -142,7 +142,9 @@ class SentimentTask:
         ids: list[list[int]] = self.tokenizer(list(texts), truncation=True, max_length=self.max_length)["input_ids"]
         return ids
 
-    def _hidden(self, pack: Pack, rows: Sequence[Sequence[list[int]]], *, first_only: bool) -> tuple[torch.Tensor, Ragged]:
+    def _hidden(
+        self, pack: Pack, rows: Sequence[Sequence[list[int]]], *, first_only: bool
+    ) -> tuple[torch.Tensor, Ragged]:
         """rows[i] are the token lists of member i; hidden states (T, H) or (B, H)."""
         flat = [row for member in rows for row in member]
         ragged = Ragged([len(row) for row in flat], self.device)

@@ -1,0 +1,232 @@
+"""The training loop: a trial in a pack learns what it learns alone, and goes on from a checkpoint as if it had not
+stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.engine import toy
+from tests.engine.toy import furthest, make_packing, make_spec, make_splits, train, weights
+from tuner.engine.contract import TrialSpec
+from tuner.errors import StoreError, TrialError
+from tuner.lora.adapter import pack_checkpoint, unpack_checkpoint
+
+
+def company(kind: str = "bert") -> list[TrialSpec]:
+    """Trials that have nothing in common."""
+    every = toy.EVERYWHERE[kind]
+    different: list[dict[str, Any]] = [
+        {"rank": 1, "alpha": 8, "batch_size": 3, "dropout": 0.0},
+        {"rank": 8, "alpha": 32, "batch_size": 7, "dropout": 0.1, "target_modules": every},
+        {"rank": 5, "alpha": 4, "batch_size": 16, "dropout": 0.5, "target_modules": every[:3], "schedule": "linear"},
+        {"rank": 2, "alpha": 16, "batch_size": 64, "dropout": 0.3, "target_modules": every[3:], "warmup_ratio": 0.2},
+    ]
+    return [make_spec("abcd"[i], seed=i + 1, epochs=99, **params) for i, params in enumerate(different)]
+
+
+def solo(base: Path, spec: TrialSpec, steps: int) -> dict[str, torch.Tensor]:
+    packing = make_packing(base, max_pack=1)
+    packing.start(spec)
+    train(packing, [spec.trial_id], steps)
+    return weights(packing, spec.trial_id)
+
+
+@pytest.mark.parametrize(("kind", "steps"), [("bert", 50), ("roberta", 12), ("distilbert", 12), ("albert", 12)])
+def test_packed_equals_solo(toy_bases: dict[str, Path], kind: str, steps: int) -> None:
+    packing = make_packing(toy_bases[kind])
+    specs = company(kind)
+    for spec in specs:
+        packing.start(spec)
+    start = weights(packing, "b")
+    train(packing, "abcd", steps)
+    for spec in specs:
+        assert furthest(weights(packing, spec.trial_id), solo(toy_bases[kind], spec, steps)) < 1e-5
+    assert furthest(weights(packing, "b"), start) > 0.005
+
+
+def test_who_joins_late_or_beside_one_who_leaves_equals_solo(toy_bases: dict[str, Path]) -> None:
+    base = toy_bases["bert"]
+    packing = make_packing(base, max_pack=3)
+    first, second, third, fourth = company()
+    packing.start(second)
+    train(packing, "b", 10)
+    packing.start(first)
+    packing.start(third)
+    train(packing, "bac", 15)
+    packing.stop("b")
+    packing.start(fourth)  # in the slot that was freed
+    train(packing, "cda", 25)
+    found = {spec.trial_id: weights(packing, spec.trial_id) for spec in (first, third, fourth)}
+    assert furthest(found["a"], solo(base, first, 40)) < 1e-5
+    assert furthest(found["c"], solo(base, third, 40)) < 1e-5
+    assert furthest(found["d"], solo(base, fourth, 25)) < 1e-5
+
+
+def test_evaluation_in_a_pack_equals_evaluation_alone(
+    toy_bases: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuner.tasks.sentiment.task.EVAL_TOKENS", 50)  # many chunks, other ones in a pack than alone
+    packing = make_packing(toy_bases["bert"])
+    specs = company()
+    for spec in specs:
+        packing.start(spec)
+    train(packing, "abcd", 10)
+    together = {report.trial_id: report.metrics for report in packing.report("abcd")}
+    monkeypatch.setattr("tuner.tasks.sentiment.task.EVAL_TOKENS", 10**6)
+    for spec in specs:
+        alone = packing.report([spec.trial_id])[0].metrics
+        for name in ("accuracy", "macro_f1", "validation_loss", "preservation", "score", "adapter_mb", "efficiency"):
+            assert together[spec.trial_id][name] == pytest.approx(alone[name], abs=1e-5), name
+
+
+def test_the_best_adapter_is_evaluated_with_its_own_scale(toy_bases: dict[str, Path]) -> None:
+    """Whatever stands beside it in the engine: alpha / rank is the trial's own."""
+    packing = make_packing(toy_bases["bert"])
+    packing.start(make_spec("other", rank=1, alpha=64))
+    packing.start(make_spec("mine", seed=2, rank=4, alpha=2, learning_rate=0.03))
+    for _ in range(5):
+        packing.step(["mine"])
+    report = packing.report(["mine"])[0]
+    found = packing.evaluate("mine", "validation")
+    assert report.metrics["score"] == packing.trials["mine"].progress.best_score
+    for name in ("validation_loss", "accuracy", "preservation", "score"):
+        assert found[name] == pytest.approx(report.metrics[name], abs=1e-6), name
+    assert packing.evaluate("mine", "test")["test_loss"] != pytest.approx(found["validation_loss"], abs=1e-6)
+    assert packing.store.shapes[packing.max_pack] is None  # the spare slot is free again
+
+
+def test_the_best_is_kept_when_later_reports_are_worse(toy_bases: dict[str, Path]) -> None:
+    packing = make_packing(toy_bases["bert"])
+    packing.start(make_spec(learning_rate=0.02, epochs=30))
+    scores = []
+    kept: dict[str, torch.Tensor] = {}
+    for _ in range(40):
+        for report in packing.advance(["a"]):
+            if report.metrics["score"] > max(scores, default=0):
+                kept = weights(packing, "a")
+            scores.append(report.metrics["score"])
+    assert scores[-1] < max(scores)
+    assert furthest(packing.adapter("a", "best")[0], kept) == 0
+    assert furthest(packing.adapter("a", "last")[0], weights(packing, "a")) == 0
+    assert furthest(kept, weights(packing, "a")) > 0
+    assert packing.evaluate("a", "validation")["score"] == pytest.approx(max(scores), abs=1e-6)
+
+
+def test_a_stopped_trial_goes_on_elsewhere_as_if_it_had_not(toy_bases: dict[str, Path]) -> None:
+    spec = make_spec(dropout=0.2, schedule="cosine", warmup_ratio=0.1, epochs=4, batch_size=7)
+    going = make_packing(toy_bases["bert"])
+    going.start(spec)
+    reports = []
+    checkpoints = []
+    while not reports or not reports[-1].done:
+        for report in going.advance(["a"]):
+            reports.append(report)
+            checkpoints.append(going.checkpoint("a"))
+    resumed = make_packing(toy_bases["bert"])
+    resumed.start(spec, checkpoints[2])
+    again = []
+    while not again or not again[-1].done:
+        again += resumed.advance(["a"])
+    clocks = {"train_seconds", "tokens_per_second", "samples_per_second"}
+    for one, other in zip(reports[3:], again, strict=True):
+        assert (one.index, one.samples, one.done) == (other.index, other.samples, other.done)
+        assert {k: v for k, v in one.metrics.items() if k not in clocks} == {
+            k: v for k, v in other.metrics.items() if k not in clocks
+        }
+    for kind in ("weights", "first", "second"):
+        assert furthest(going.store.tensors(0, kind), resumed.store.tensors(0, kind)) == 0
+    assert furthest(going.adapter("a", "best")[0], resumed.adapter("a", "best")[0]) == 0
+
+
+def test_a_finished_trial_trains_no_more(toy_bases: dict[str, Path]) -> None:
+    """As when a study died between a trial's last checkpoint and its last line in the record."""
+    packing = make_packing(toy_bases["bert"])
+    packing.start(make_spec(epochs=1, batch_size=40))
+    (last,) = packing.advance(["a"])
+    assert last.done
+    before = weights(packing, "a")
+    resumed = make_packing(toy_bases["bert"])
+    resumed.start(make_spec(epochs=1, batch_size=40), packing.checkpoint("a"))
+    (again,) = resumed.advance(["a"])
+    assert (again.done, again.samples, again.status) == (True, last.samples, "ok")
+    assert again.metrics["score"] == last.metrics["score"]
+    assert again.metrics["loss"] == last.metrics["loss"]
+    assert furthest(weights(resumed, "a"), before) == 0
+    assert resumed.samples_left() == 0
+
+
+@pytest.mark.parametrize(
+    ("batch", "reports", "samples"), [(64, 4, [40, 80]), (16, 2, [32, 40, 72, 80]), (40, 1, [40, 80]), (8, 1, [40, 80])]
+)
+def test_reports_and_epochs(toy_bases: dict[str, Path], batch: int, reports: int, samples: list[int]) -> None:
+    packing = make_packing(toy_bases["bert"], search__reports_per_epoch=reports)
+    packing.start(make_spec(batch_size=batch))
+    found = []
+    while not found or not found[-1].done:
+        found += packing.advance(["a"])
+    assert [report.samples for report in found] == samples
+    assert [report.index for report in found] == list(range(len(samples)))
+    assert found[-1].metrics["epoch"] == 2
+    assert found[-1].metrics["step"] == 2 * -(-40 // batch)
+    costs = packing.task.row_costs()
+    assert found[-1].metrics["tokens_seen"] == 2 * sum(costs)
+
+
+def test_learning_happens(toy_bases: dict[str, Path]) -> None:
+    packing = make_packing(toy_bases["bert"], make_splits(train=64))
+    packing.start(make_spec(learning_rate=3e-3, alpha=4, epochs=16, target_modules=toy.EVERYWHERE["bert"]))
+    reports = []
+    while not reports or not reports[-1].done:
+        reports += packing.advance(["a"])
+    assert reports[-1].metrics["loss"] < 0.5 * reports[0].metrics["loss"]
+    assert reports[-1].metrics["preservation"] < reports[0].metrics["preservation"]
+
+
+def _edited(checkpoint: bytes, change: str) -> bytes:
+    groups, state = unpack_checkpoint(checkpoint)
+    if change == "a counter is missing":
+        del state["progress"]
+    elif change == "a counter is unknown":
+        state["progress"]["nonsense"] = 1
+    elif change == "a tensor is missing":
+        groups["second"].popitem()
+    elif change == "moments are missing":
+        del groups["first"]
+    return pack_checkpoint(groups, state)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["a counter is missing", "a counter is unknown", "a tensor is missing", "moments are missing", "rank", "bytes"],
+)
+def test_a_bad_checkpoint_is_refused_and_takes_no_slot(toy_bases: dict[str, Path], change: str) -> None:
+    packing = make_packing(toy_bases["bert"], max_pack=2)
+    packing.start(make_spec())
+    train(packing, ["a"], 3)
+    good = packing.checkpoint("a")
+    bad = good[:-5] if change == "bytes" else _edited(good, change)
+    before = weights(packing, "a")
+    with pytest.raises(StoreError):
+        packing.start(make_spec("b", rank=8 if change == "rank" else 4), bad)
+    assert packing.trials.keys() == {"a"}
+    assert packing.store.shapes.count(None) == 2
+    packing.start(make_spec("b"), good)
+    assert furthest(weights(packing, "a"), before) == 0
+    assert furthest(weights(packing, "b"), before) == 0
+
+
+def test_a_full_engine_takes_no_more(toy_bases: dict[str, Path]) -> None:
+    packing = make_packing(toy_bases["bert"], max_pack=1)
+    packing.start(make_spec("a"))
+    with pytest.raises(TrialError, match="full: it holds 1"):
+        packing.start(make_spec("b"))
+    packing.start(make_spec("a", seed=9))  # the same trial again starts anew
+    packing.stop("a")
+    packing.stop("nobody")
+    packing.start(make_spec("b"))
+    with pytest.raises(TrialError, match="does not hold trial a"):
+        packing.checkpoint("a")
