@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 KINDS = ("cuda", "mps", "cpu")
 """Kinds of device, best first."""
 
+# GNU OpenMP lets a thread that waits for the others spin on its core. Where anything else runs there, the thread it
+# waits for gets no core to go on: two training threads beside one busy process were more than ten times slower. With a
+# short spin they sleep instead. Read when torch is first imported; a value that the user set stays.
+THREAD_ENVIRONMENT = {"GOMP_SPINCOUNT": "1000"}
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 """Names of dtypes in configs, and what torch calls them."""
 

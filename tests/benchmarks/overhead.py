@@ -172,7 +172,9 @@ def main() -> None:
                 result = measured(side, options.trials, reports)
                 runs.setdefault((side, reports), []).append(result)
                 print(f"repeat {repeat + 1}, {side}, {reports} reports: {_shown(result)}", flush=True)
-    print(f"\n{options.trials} trials, {CONCURRENT} at once, {os.cpu_count()} cores; median [range] of {options.repeats}")
+    print(
+        f"\n{options.trials} trials, {CONCURRENT} at once, {os.cpu_count()} cores; median [range] of {options.repeats}"
+    )
     for (side, reports), results in runs.items():
         for key, unit in (("ms", "ms a trial"), ("first_s", "s to the first trial's end"), ("kb", "kB a trial")):
             values = [result[key] for result in results]

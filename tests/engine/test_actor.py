@@ -100,7 +100,7 @@ def test_load_is_answered_while_trials_advance(pool: Pool) -> None:
     advancing = [handle.advance.remote(f"t{number}") for number in range(4)]
     load = ray.get(handle.load.remote())
     assert load.trials == 4
-    assert not ray.wait(advancing, num_returns=4, timeout=0)[1] == []
+    assert ray.wait(advancing, num_returns=4, timeout=0)[1]
     assert len(ray.get(advancing)) == 4
 
 

@@ -46,9 +46,7 @@ def test_the_same_seed_asks_for_the_same_trials() -> None:
 
 
 def test_it_learns() -> None:
-    distances = [
-        abs(math.log10(params["learning_rate"]) + 2) for params in run(make_sampler(startup_trials=10), 60)
-    ]
+    distances = [abs(math.log10(params["learning_rate"]) + 2) for params in run(make_sampler(startup_trials=10), 60)]
     assert sum(distances[30:]) / 30 < 0.7 * sum(distances[:10]) / 10
 
 

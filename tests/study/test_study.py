@@ -160,7 +160,11 @@ def test_the_same_seed_gives_the_same_study(finished: tuple[StudyRecord, Path, W
 
 
 def test_nan_and_trials_that_do_not_fit_fail_alone(tmp_path: Path) -> None:
-    space = {**SPACE, "rank": {"type": "choice", "values": [4, 13]}, "learning_rate": {"type": "choice", "values": [0.01, 5.0]}}
+    space = {
+        **SPACE,
+        "rank": {"type": "choice", "values": [4, 13]},
+        "learning_rate": {"type": "choice", "values": [0.01, 5.0]},
+    }
     record = run(make_config(tmp_path, space=space, search__trials=12, search__asha=None))
     for trial in record.trials:
         bad = trial.params["rank"] == 13 or trial.params["learning_rate"] > 1
@@ -337,7 +341,9 @@ from tuner.study.study import run_study
 run_study(make_config(Path({str(tmp_path)!r}), search__trials=2), in_process=True, engine={NULL_ENGINE!r})
 assert "ray" not in sys.modules and "torch" not in sys.modules, "too much is imported"
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
     assert done.returncode == 0, done.stderr
 
 

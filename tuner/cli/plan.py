@@ -42,7 +42,7 @@ def lines(plan: Plan) -> list[str]:
     found += [f"Warning: {warning}" for warning in plan.warnings]
     found += [
         "",
-        f"search   {plan.trials} trials on {plan.train_rows:,} training rows: about {plan.rows:,} rows, with early stopping",
+        f"search   {plan.trials} trials on {plan.train_rows:,} rows: about {plan.rows:,} rows with early stopping",
         f"re-runs  the best again from other seeds, at most {plan.rerun_rows:,} rows",
         f"time     about {_duration(plan.seconds)} with {plan.reports} evaluations, if the machine is idle",
     ]
@@ -54,7 +54,7 @@ def _device(device: DevicePlan) -> list[str]:
     return [
         f"{device.name}  {device.label}",
         f"  dtype   {device.dtype}: {device.reason}",
-        f"  memory  base {device.base_mb:,.0f} MB, each adapter and its activations {adapter}, of {device.memory_mb:,.0f} MB",
+        f"  memory  base {device.base_mb:,.0f} MB, each adapter at work {adapter}, of {device.memory_mb:,.0f} MB",
         f"  pack    {device.pack} adapters at once: {device.why}",
         f"  speed   {device.alone_rows_per_second:,.0f} rows/s alone, {device.packed_rows_per_second:,.0f} packed",
     ]

@@ -1,11 +1,11 @@
 """results/<study>/study.db: the search as an Optuna storage, so that optuna-dashboard opens it while it runs.
 
-Optuna's own storage on SQLite takes 5 to 10 ms for each small change, with a query for every value. So the search runs
-in memory (`sampler.py`) and this mirror takes snapshots of trials: `put` only remembers the newest of each, `flush`,
-called every second or so from the recorder's thread, brings the file up to date in one transaction. Optuna makes the file
-and its tables; rows are inserted through Optuna's table definitions, which is private, so Optuna is pinned and tests read
-everything back through its public API. The file is in write-ahead mode: readers never block the study, and a crash loses
-at most what was not flushed.
+Optuna's own storage on SQLite takes 5 to 10 ms for each small change, with a query for every value. So the search
+runs in memory (`sampler.py`) and this mirror takes snapshots of trials: `put` only remembers the newest of each,
+`flush`, called every second or so from the recorder's thread, brings the file up to date in one transaction. Optuna
+makes the file and its tables; rows are inserted through Optuna's table definitions, which is private, so Optuna is
+pinned and tests read everything back through its public API. The file is in write-ahead mode: readers never block the
+study, and a crash loses at most what was not flushed.
 
 A trial that an interrupted study left is WAITING in the file, Optuna's word for "to be run", until the study goes on.
 """

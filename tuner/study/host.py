@@ -70,7 +70,8 @@ class _Handle:
     def __init__(self, trainable: type, kwargs: dict[str, Any], on_done: Callable[[Future[Any]], None]) -> None:
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._on_done = on_done
-        self._make = lambda: trainable(**_own_storage(kwargs))
+        self._trainable: Any = trainable
+        self._kwargs = kwargs
         self._thread = threading.Thread(target=self._work, name="trial", daemon=True)
         self._thread.start()
 
@@ -93,7 +94,7 @@ class _Handle:
             future, name, args, kwargs = call
             try:
                 if trainable is None:
-                    trainable = self._make()
+                    trainable = self._trainable(**_own_storage(self._kwargs))
                 # Ray gives every actor this method; it resolves once the constructor ran.
                 future.set_result(True if name == "__ray_ready__" else getattr(trainable, name)(*args, **kwargs))
             except BaseException as error:

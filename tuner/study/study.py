@@ -77,7 +77,8 @@ def run_study(
         prepared = spec.prepare(config)
         for warning in prepared.warnings:
             log.warning("%s", warning)
-        with _runner(config, engine, folder, stopping, prepared, in_process) as runner:
+        # Ray brings a handler of its own for SIGTERM, which prints a stack: ours goes in again behind it
+        with _runner(config, engine, folder, stopping, prepared, in_process) as runner, interruptible(stopping):
             return _Run(config, spec, space, folder, runner, stopping).run(record, prepared, Watched(observer))
 
 

@@ -40,8 +40,8 @@ class TaskSpec:
     `quality` and `preservation` name the metrics behind those components of the score; `bands` holds the edges of
     "efficiency", "quality" and "preservation", and of any other metric that is graded in reports. `bases` maps short
     names (minilm) to what `base_model` may hold; anything else is a hub id or a folder. `hyperparameters` maps every
-    name a space may use beyond the common ones to its default. `preparation` is "module:function", the checks that need no
-    torch; `implementation` is "module:class", the heavy half.
+    name a space may use beyond the common ones to its default. `preparation` is "module:function", the checks that
+    need no torch; `implementation` is "module:class", the heavy half.
     """
 
     name: str

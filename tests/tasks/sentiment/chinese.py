@@ -1,5 +1,6 @@
-# ruff: noqa: RUF001
 """Two dozen Chinese reviews, bad and good in turn."""
+
+# ruff: noqa: RUF001
 
 CHINESE = [
     "这部电影太无聊了，我差点睡着。",

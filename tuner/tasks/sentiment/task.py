@@ -31,7 +31,7 @@ from tuner.tasks.sentiment.prepare import LABELS, targets_of
 from tuner.tasks.task import Prepared
 
 EVAL_TOKENS = 8192  # tokens of one forward in evaluation: large enough for full speed, small enough for any device
-PRESERVATION_ROWS = 128
+PRESERVATION_ROWS = 64
 
 
 class SentimentTask:
