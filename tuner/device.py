@@ -28,7 +28,7 @@ KINDS = ("cuda", "mps", "cpu")
 # GNU OpenMP lets a thread that waits for the others spin on its core. Where anything else runs there, the thread it
 # waits for gets no core to go on: two training threads beside one busy process were more than ten times slower. With a
 # short spin they sleep instead. Read when torch is first imported; a value that the user set stays.
-THREAD_ENVIRONMENT = {"GOMP_SPINCOUNT": "1000"}
+THREAD_ENVIRONMENT = {"GOMP_SPINCOUNT": "20000"}
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 """Names of dtypes in configs, and what torch calls them."""
 

@@ -17,7 +17,7 @@ _GPU, _APPLE, _CPU = KINDS
 _RESOURCE = {_GPU: "GPU", _APPLE: "mps", _CPU: "CPU"}
 # On a CPU eight adapters already fill the matrix products; more would start more trials before the sampler knows
 # anything.
-MOST_TRIALS = {_GPU: 32, _APPLE: 16, _CPU: 8}
+MOST_TRIALS = {_GPU: 32, _APPLE: 16, _CPU: 16}
 """The most trials that an engine trains at once, by kind of device."""
 
 
