@@ -79,8 +79,8 @@ def test_minilm_is_the_default_and_as_designed() -> None:
     config = sentiment(tasks.spec("sentiment").default_space)
     assert config.base_model == "minilm"
     assert (config.space["rank"].low, config.space["rank"].high, config.space["rank"].log) == (2, 32, True)  # type: ignore[union-attr]
-    assert largest(config.space["epochs"]) == 4
-    assert config.start_points[0]["learning_rate"] == 1e-3
+    assert largest(config.space["epochs"]) == 3
+    assert config.start_points[0]["learning_rate"] == 5e-4
     assert config.score.bands["efficiency"].excellent < 0.15
 
 
