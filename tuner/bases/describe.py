@@ -74,7 +74,9 @@ def _from_folder(name: str, folder: Path, checksum: str) -> BaseFacts:
 
 def _from_hub(name: str, revision: str | None) -> BaseFacts:
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils import logging
 
+    logging.set_verbosity_error()  # it tells every retry; the one sentence below is enough
     files = {}
     for file in ("config.json", "tokenizer.json"):
         try:
