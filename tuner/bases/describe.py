@@ -7,6 +7,7 @@ The facts are enough to refuse a wrong config before anything heavy starts.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -74,9 +75,9 @@ def _from_folder(name: str, folder: Path, checksum: str) -> BaseFacts:
 
 def _from_hub(name: str, revision: str | None) -> BaseFacts:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.utils import logging
 
-    logging.set_verbosity_error()  # it tells every retry; the one sentence below is enough
+    # it tells every retry; the one sentence below is enough
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     files = {}
     for file in ("config.json", "tokenizer.json"):
         try:
