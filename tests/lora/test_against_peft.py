@@ -26,7 +26,7 @@ def peft_model(base: Path, targets: list[str], full: tuple[str, ...], tensors: d
     )
     model = get_peft_model(load_classifier(describe(str(base)), 2), config).eval()
     named = {}
-    for name, value in peft_names(tensors, full).items():
+    for name, value in peft_names(tensors).items():
         adapter = name.replace(".weight", ".default.weight") if "lora_" in name else name
         for head in full:
             adapter = adapter.replace(f"model.{head}.", f"model.{head}.modules_to_save.default.")
@@ -73,13 +73,13 @@ def test_twenty_steps(toy_bases: dict[str, Path], kind: str, everywhere: bool) -
         progress = packing.trials["a"].progress
         assert (progress.loss_sum - before) / len(rows) == pytest.approx(loss.item(), abs=1e-5)
         assert progress.gradient_norm == pytest.approx(norm.item(), abs=1e-4)
-        mine = peft_names(packing.store.layout.trimmed(packing.store.gradients[0], shape), full)
+        mine = peft_names(packing.store.layout.trimmed(packing.store.gradients[0], shape))
         _close(mine, model, full, gradients=True)
         optimizer.step()
     start = toy.make_packing(toy_bases[kind])
     start.start(trial)
     assert toy.furthest(toy.weights(start, "a"), toy.weights(packing, "a")) > 10 * RATE  # something was learnt
-    _close(peft_names(toy.weights(packing, "a"), full), model, full, gradients=False)
+    _close(peft_names(toy.weights(packing, "a")), model, full, gradients=False)
 
 
 def _close(mine: dict[str, torch.Tensor], model: PeftModel, full: tuple[str, ...], *, gradients: bool) -> None:

@@ -98,7 +98,8 @@ def _try(what: str, write: Callable[[], None]) -> None:
 def _enter(results: Path, record: StudyRecord) -> None:
     from tuner.store.experiments import open_experiments
 
-    open_experiments(results / "experiments.db").record_study(record)
+    with open_experiments(results / "experiments.db") as experiments:
+        experiments.record_study(record)
 
 
 def _card(folder: Path, record: StudyRecord) -> None:

@@ -24,7 +24,7 @@ from tuner.lora.layouts import matching
 Tensors = Mapping[str, torch.Tensor]
 
 
-def peft_names(tensors: Tensors, full: Sequence[str]) -> dict[str, torch.Tensor]:
+def peft_names(tensors: Tensors) -> dict[str, torch.Tensor]:
     """Our tensor names (module.A, module.B, module.weight) as PEFT writes them."""
     named = {}
     for name, value in tensors.items():
@@ -74,7 +74,7 @@ def save_peft(
         "use_rslora": False,
         "use_dora": False,
     }
-    save_file(peft_names(tensors, full), directory / "adapter_model.safetensors", metadata={"format": "pt"})
+    save_file(peft_names(tensors), directory / "adapter_model.safetensors", metadata={"format": "pt"})
     (directory / "adapter_model.safetensors").chmod(0o644)
     (directory / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 

@@ -18,7 +18,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from tuner.errors import StoreError
-from tuner.store.files import _finite
+from tuner.store.files import finite
 from tuner.store.records import COMPLETE, FAILED, PRUNED, StudyRecord
 from tuner.store.tables import METADATA, STUDIES, TRIALS, study_row, trial_row
 
@@ -202,7 +202,7 @@ def _serialise_writers(engine: Engine) -> None:
 
 
 def _to_json(value: Any) -> str:
-    return json.dumps(_finite(value), ensure_ascii=False, default=str, allow_nan=False)
+    return json.dumps(finite(value), ensure_ascii=False, default=str, allow_nan=False)
 
 
 def _summary(row: Any, states: dict[str, int]) -> StudySummary:

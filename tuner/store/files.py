@@ -40,16 +40,17 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, data: Any) -> None:
     """Replace `path` with JSON in one step. NaN is written as null: JSON has none."""
-    write_text(path, json.dumps(_finite(data), indent=1, ensure_ascii=False, default=str, allow_nan=False) + "\n")
+    write_text(path, json.dumps(finite(data), indent=1, ensure_ascii=False, default=str, allow_nan=False) + "\n")
 
 
-def _finite(data: Any) -> Any:
+def finite(data: Any) -> Any:
+    """The same data with NaN and infinity as None, and tuples as lists: what JSON can say."""
     if isinstance(data, float):
         return data if data - data == 0 else None
     if isinstance(data, dict):
-        return {key: _finite(value) for key, value in data.items()}
+        return {key: finite(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
+        return [finite(value) for value in data]
     return data
 
 

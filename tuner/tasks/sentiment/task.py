@@ -45,8 +45,7 @@ class SentimentTask:
         self.context = PackContext(self.device)
         layers = getattr(model.config, "num_hidden_layers", 0)
         # ALBERT uses one layer many times: its modules have one name each, and their gradients add up
-        encoder_of = RaggedEncoder.layout_for(model)
-        self.layout = encoder_of
+        self.layout = RaggedEncoder.layout_for(model)
         self.modules = lora_modules(self.layout, layers)
         heads = [name for name, _ in self.layout.head if name.partition(".")[0] in self.layout.trained]
         places = {name: _place(name, self.layout.attention_inputs) for name in self.modules}
@@ -88,12 +87,13 @@ class SentimentTask:
     def evaluate(self, pack: Pack, split: str) -> list[dict[str, float]]:
         """accuracy, macro_f1, validation_loss or test_loss, and preservation, of each member."""
         members = len(pack.members)
+        chunks = list(self._chunks(split, range(len(self.rows[split])), members))
         parts = [
             self._logits(pack, [[self.rows[split][index] for index in chunk]] * members).view(members, len(chunk), -1)
-            for chunk in self._chunks(split, range(len(self.rows[split])), members)
+            for chunk in chunks
         ]
         # chunks hold rows in order of length
-        order = torch.tensor([i for chunk in self._chunks(split, range(len(self.rows[split])), members) for i in chunk])
+        order = torch.tensor([index for chunk in chunks for index in chunk])
         logits = torch.cat(parts, 1)  # (N, rows, labels)
         labels = self.labels[split][order.to(self.device)]
         kept = self._preservation(pack, split)
@@ -116,7 +116,7 @@ class SentimentTask:
         save_peft(
             directory,
             tensors,
-            base=self.facts.source if self.facts.name == self.facts.source else self.facts.name,
+            base=self.facts.name,
             revision=self.facts.revision,
             modules=self.modules,
             targets=targets_of(params, self.layout),
