@@ -222,6 +222,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     return False
 
 
+def blocks_frozen_weights(weight: torch.Tensor) -> bool:
+    """Whether products with this matrix gain from the blocked order of oneDNN: bf16, on a CPU that computes in it."""
+    import torch
+
+    on_cpu = weight.device.type == "cpu" and weight.dtype == torch.bfloat16
+    return on_cpu and torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def ray_resources(device: Device, threads: int | None = None) -> dict[str, float]:
     """What an actor on this device asks of Ray: {"GPU": 1}, {"mps": 1} or {"CPU": threads} (all there are by default).
 

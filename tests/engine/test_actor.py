@@ -33,7 +33,7 @@ def on_ray() -> Iterator[None]:
 def pool(on_ray: None, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Pool]:
     import ray
 
-    places = place_engines(["cpu"], ray.nodes())
+    places = place_engines(["cpu"], ray.nodes(), 1)
     settings = [EngineSettings(make_config(tmp_path), "cpu", places[0].threads, 4, f"engine:cpu:{request.node.name}")]
     made = Pool(getattr(request, "param", NULL_ENGINE), settings, places, threading.Event())
     yield made

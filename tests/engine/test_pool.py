@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tuner.engine.contract import EngineInfo, EngineLoad
-from tuner.engine.placement import place_engines
+from tuner.engine.placement import place_engines, share_cores
 from tuner.engine.pool import choose
 from tuner.errors import DeviceError
 
@@ -53,15 +53,35 @@ def labels(wanted: Any, *nodes: dict[str, Any]) -> list[tuple[str, str, int]]:
 
 
 def test_auto_takes_the_best_kind_there_is() -> None:
-    assert labels("auto", node(CPU=8)) == [("a", "cpu", 8)]
+    assert labels("auto", node(CPU=2)) == [("a", "cpu", 1), ("a", "cpu", 1)]
     assert labels("auto", node(CPU=8, GPU=2)) == [("a", "cuda:0", 1), ("a", "cuda:1", 1)]
     assert labels("auto", node("a", CPU=8), node("b", CPU=4, GPU=1)) == [("b", "cuda:0", 1)]
-    assert labels("auto", node("a", CPU=8), node("b", CPU=4)) == [("a", "cpu", 8), ("b", "cpu", 4)]
+    assert labels("auto", node("a", CPU=2), node("b", CPU=1)) == [("a", "cpu", 1)] * 2 + [("b", "cpu", 1)]
     assert labels("auto", node(CPU=8, GPU=1, mps=1)) == [("a", "mps:0", 1)]
 
 
 def test_mixed_devices_leave_a_core_to_each_gpu() -> None:
-    assert labels(["cuda", "cpu"], node(CPU=8, GPU=2)) == [("a", "cuda:0", 1), ("a", "cuda:1", 1), ("a", "cpu", 6)]
+    assert labels(["cuda", "cpu"], node(CPU=3, GPU=2)) == [("a", "cuda:0", 1), ("a", "cuda:1", 1), ("a", "cpu", 1)]
+
+
+@pytest.mark.parametrize(
+    ("cores", "concurrent", "threads", "most"),
+    [
+        (1, None, (1,), 16),
+        (2, None, (1, 1), 8),
+        (6, None, (2, 2, 1, 1), 4),
+        (64, None, (16, 16, 16, 16), 4),
+        (8, 8, (4, 4), 8),
+        (8, 3, (8,), 16),
+    ],
+)
+def test_cores_become_engines_that_each_have_trials_to_pack(
+    cores: int, concurrent: int | None, threads: tuple[int, ...], most: int
+) -> None:
+    share = share_cores(cores, concurrent)
+    assert (share.threads, share.max_pack) == (threads, most)
+    assert sum(share.threads) == cores
+    assert len(share.threads) * share.max_pack >= (concurrent or 16)
 
 
 def test_a_numbered_device_is_one() -> None:

@@ -51,11 +51,12 @@ def lines(plan: Plan) -> list[str]:
 
 def _device(device: DevicePlan) -> list[str]:
     adapter = "unknown" if device.adapter_mb is None else f"{device.adapter_mb:,.0f} MB"
+    shared = "1 engine" if device.engines == 1 else f"{device.engines} engines of one base each"
     return [
         f"{device.name}  {device.label}",
         f"  dtype   {device.dtype}: {device.reason}",
         f"  memory  base {device.base_mb:,.0f} MB, each adapter at work {adapter}, of {device.memory_mb:,.0f} MB",
-        f"  pack    {device.pack} adapters at once: {device.why}",
+        f"  pack    {device.pack} adapters at once on {shared}: {device.why}",
         f"  speed   {device.alone_rows_per_second:,.0f} rows/s alone, {device.packed_rows_per_second:,.0f} packed",
     ]
 

@@ -15,10 +15,11 @@ from tuner.errors import DeviceError
 
 _GPU, _APPLE, _CPU = KINDS
 _RESOURCE = {_GPU: "GPU", _APPLE: "mps", _CPU: "CPU"}
-# On a CPU eight adapters already fill the matrix products; more would start more trials before the sampler knows
-# anything.
+# More trials at once on a CPU would only start more of them before the sampler knows anything.
 MOST_TRIALS = {_GPU: 32, _APPLE: 16, _CPU: 16}
-"""The most trials that an engine trains at once, by kind of device."""
+"""The most trials that a device trains at once, by its kind; the engines of one CPU share them."""
+
+_FEWEST_TRIALS = 4
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,34 @@ class Place:
     max_pack: int
 
 
-def place_engines(wanted: Sequence[str] | str, nodes: Sequence[Mapping[str, Any]]) -> list[Place]:
-    """One place an engine. `nodes` are Ray's (`ray.nodes()`).
+@dataclass(frozen=True)
+class CpuShare:
+    """How the cores of a node become engines: the threads of each, and the most trials that each trains at once."""
 
-    "auto" takes all CUDA devices of the cluster, else all of Apple's, else one CPU engine a node. Named kinds ("cuda",
-    "cpu") take all of that kind, "cuda:1" one more GPU, whichever Ray hands out. A CPU engine leaves one core to each
-    GPU engine on its node. Raises DeviceError for what the cluster lacks."""
+    threads: tuple[int, ...]
+    max_pack: int
+
+
+def share_cores(threads: int, concurrent: int | None) -> CpuShare:
+    """Engines for `threads` cores that train `concurrent` trials at once (None: as many as there may be).
+
+    Engines of one thread do more than one of many: on 2 cores, two with 8 trials each trained 24 % more tokens a second
+    than one with 16, because small operations do not wait for threads to meet. A pack of 4 trains nearly as fast as one
+    of 8, and a pack of 1 two thirds as fast, so an engine is added for each 4 trials."""
+    most = min(concurrent or MOST_TRIALS[_CPU], MOST_TRIALS[_CPU])
+    engines = max(1, min(threads, most // _FEWEST_TRIALS))
+    each, more = divmod(threads, engines)
+    return CpuShare(tuple(each + (index < more) for index in range(engines)), -(-MOST_TRIALS[_CPU] // engines))
+
+
+def place_engines(
+    wanted: Sequence[str] | str, nodes: Sequence[Mapping[str, Any]], concurrent: int | None = None
+) -> list[Place]:
+    """One place an engine. `nodes` are Ray's (`ray.nodes()`); `concurrent` trials are to run at once.
+
+    "auto" takes all CUDA devices of the cluster, else all of Apple's, else the cores of each node (`share_cores`).
+    Named kinds ("cuda", "cpu") take all of that kind, "cuda:1" one more GPU, whichever Ray hands out. CPU engines leave
+    one core to each GPU engine on their node. Raises DeviceError for what the cluster lacks."""
     alive = [node for node in nodes if node.get("Alive")]
     offers = {kind: sum(_count(node, kind) for node in alive) for kind in KINDS}
     if isinstance(wanted, str):
@@ -66,7 +89,8 @@ def place_engines(wanted: Sequence[str] | str, nodes: Sequence[Mapping[str, Any]
                 places.append(_place(kind, f"{kind}:{number}", node, 1))
         threads = _count(node, _CPU) - accelerators
         if limits.get(_CPU) and threads >= 1:
-            places.append(_place(_CPU, _CPU, node, threads))
+            share = share_cores(threads, concurrent)
+            places += [_place(_CPU, _CPU, node, each, share.max_pack) for each in share.threads]
     if not places:
         raise DeviceError(
             f"devices = {kinds}: no node has a core left for an engine. Start nodes with --num-cpus 1 or more."
@@ -82,8 +106,8 @@ def _count(node: Mapping[str, Any], kind: str) -> int:
     return int(resources.get(_RESOURCE[kind], 0))
 
 
-def _place(kind: str, label: str, node: Mapping[str, Any], threads: int) -> Place:
+def _place(kind: str, label: str, node: Mapping[str, Any], threads: int, max_pack: int | None = None) -> Place:
     name = f"{_GPU}:0" if kind == _GPU else kind
     host = str(node.get("NodeManagerHostname", ""))
     device = Device(name, kind, 0, dtype_name="", reason="", memory_mb=0.0, label=host)
-    return Place(device, label, str(node["NodeID"]), threads, MOST_TRIALS[kind])
+    return Place(device, label, str(node["NodeID"]), threads, max_pack or MOST_TRIALS[kind])

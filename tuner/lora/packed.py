@@ -2,8 +2,9 @@
 
 Tokens (or rows, pixels) of all members lie one after another, member by member: x (T, in). The frozen layer sees them
 as one matrix and never knows whose they are. For LoRA each member's stretch is padded to the longest, (N, M, in), and
-multiplied by stacked A^T (N, in, R) and B^T (N, R, out). The gradients of A and B go straight to the members' rows of
-the parameter store; the gradient of x goes on through the frozen layer.
+multiplied by stacked A^T (N, in, R) and B^T (N, R, out). (A loop over members without padding is no faster on a CPU,
+and slower where each product is a kernel to launch.) The gradients of A and B go straight to the members' rows of the
+parameter store; the gradient of x goes on through the frozen layer.
 
 Members never mix: every product here is batched over N, and the frozen layer works row by row, so a member whose
 numbers are NaN leaves the others' bits alone.
@@ -23,6 +24,7 @@ import torch
 from torch import nn
 
 from tuner.lora.dropout import keep_masks, mix, site_key
+from tuner.lora.frozen import Frozen, FrozenLinear
 from tuner.lora.parameters import ParameterStore, Site
 
 
@@ -82,12 +84,13 @@ class Pack:
         slots = [member.slot for member in members]
         leading = slots == list(range(len(slots)))
         self.index = torch.tensor(slots, dtype=torch.long, device=store.device)
-        # (N, size) in the base's dtype: one cast a step serves all layers
         chosen = store.weights[: len(slots)] if leading else store.weights[self.index]
-        self.weights = chosen.to(dtype)
+        # (N, size): alpha / rank is multiplied into B, and into the gradient of B
+        scales = torch.tensor([member.scale for member in members], device=store.device)
+        self._scales = torch.where(store.layout.is_b.to(store.device), scales[:, None], 1.0)
+        self.weights = (chosen * self._scales).to(dtype)  # one cast a step serves all layers
         self.exact = chosen  # fp32, for modules trained in full
         self.gradients = torch.zeros_like(chosen) if train else None
-        self.scales = torch.tensor([member.scale for member in members], dtype=dtype, device=store.device)
         self.rates = torch.tensor([member.dropout for member in members], device=store.device)
         self.drops = train and any(member.dropout > 0 for member in members)
         self.rows = Stretches([])
@@ -130,7 +133,7 @@ class Pack:
     def flush_gradients(self) -> None:
         """Copy the gathered gradients to the store's rows."""
         assert self.gradients is not None
-        self.store.gradients[self.index] = self.gradients
+        self.store.gradients[self.index] = self.gradients * self._scales
 
 
 class PackContext:
@@ -143,41 +146,40 @@ class PackContext:
         self.anchor = torch.zeros((), requires_grad=True, device=device)
 
 
-class _LoraDelta(torch.autograd.Function):
-    """(alpha / rank) B A x for every member, with gradients of A and B written to the pack.
+class _LoraLinear(torch.autograd.Function):
+    """The frozen layer with every member's LoRA beside it: x (T, in) -> y (T, out).
 
-    x (T, in) -> (T, out). dB^T = s u^T g, dA = (s g B)^T x~, dx = (s g B) A * mask, where u = x~ A^T and x~ is x
-    after dropout.
+    With x~ the input after dropout, u = x~ A^T, and B holding alpha / rank: y = x W^T + b + u B^T; dB^T = u^T g,
+    gu = g B, dA = gu^T x~, dx = g W + gu A * mask. The gradients of A and B are written to the pack.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, anchor: torch.Tensor, pack: Pack, site: Site, place: str) -> torch.Tensor:
-        layout = pack.store.layout
+    def forward(
+        ctx: Any, x: torch.Tensor, anchor: torch.Tensor, frozen: Frozen, pack: Pack, site: Site, place: str
+    ) -> torch.Tensor:
+        layout, stretches = pack.store.layout, pack.stretches(len(x))
         a, b = layout.view(pack.weights, f"{site.name}.A"), layout.view(pack.weights, f"{site.name}.B")
         padded, mask = pack.padded(x, place)  # (N, M, in)
         u = torch.bmm(padded, a.transpose(1, 2))  # (N, M, R)
-        u *= pack.scales[:, None, None]
-        y = torch.bmm(u, b)  # (N, M, out)
-        stretches = pack.stretches(len(x))
-        ctx.pack, ctx.site, ctx.stretches = pack, site, stretches
+        y = frozen.forward(x).add_(stretches.unpad(torch.bmm(u, b)))  # (T, out)
+        ctx.frozen, ctx.pack, ctx.site, ctx.stretches = frozen, pack, site, stretches
         ctx.save_for_backward(padded, mask, u, a, b)
-        return stretches.unpad(y)
+        return y
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, None, None, None, None]:
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, None, None, None, None, None]:
         padded, mask, u, a, b = ctx.saved_tensors
         pack, name, layout = ctx.pack, ctx.site.name, ctx.pack.store.layout
         g = ctx.stretches.pad(grads[0])  # (N, M, out)
         layout.view(pack.gradients, f"{name}.B").add_(torch.bmm(u.transpose(1, 2), g))  # (N, R, out)
         gu = torch.bmm(g, b.transpose(1, 2))  # (N, M, R)
-        gu *= pack.scales[:, None, None]
         layout.view(pack.gradients, f"{name}.A").add_(torch.bmm(gu.transpose(1, 2), padded))  # (N, R, in)
         if not ctx.needs_input_grad[0]:
-            return None, None, None, None, None
-        gx = torch.bmm(gu, a)  # (N, M, in)
+            return None, None, None, None, None, None
+        delta = torch.bmm(gu, a)  # (N, M, in)
         if mask is not None:
-            gx *= mask
-        return ctx.stretches.unpad(gx), None, None, None, None
+            delta *= mask
+        return ctx.frozen.backward(grads[0]).add_(ctx.stretches.unpad(delta)), None, None, None, None, None
 
 
 class PackedLinear(nn.Module):
@@ -191,17 +193,19 @@ class PackedLinear(nn.Module):
         self.base = base
         self.site = site
         self.place = place or site.name
+        self._frozen = Frozen(base)
         self._context = context
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., in) -> (..., out)."""
-        y: torch.Tensor = self.base(x)
         pack = self._context.pack
-        if pack is None or not pack.members or f"{self.site.name}.A" not in pack.store.layout.slices:
-            return y
         flat = x if x.ndim == 2 else x.flatten(0, -2)
-        delta = _LoraDelta.apply(flat, self._context.anchor, pack, self.site, self.place)
-        return y.add_(delta if x.ndim == 2 else delta.view_as(y))
+        y: torch.Tensor
+        if pack is None or not pack.members or f"{self.site.name}.A" not in pack.store.layout.slices:
+            y = FrozenLinear.apply(flat, self._frozen)
+        else:
+            y = _LoraLinear.apply(flat, self._context.anchor, self._frozen, pack, self.site, self.place)
+        return y if x.ndim == 2 else y.view(*x.shape[:-1], -1)
 
 
 class _FullLinear(torch.autograd.Function):

@@ -8,6 +8,7 @@ kernel (scaled_dot_product_attention), and bf16 softmax over a multiple of 32 ru
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,7 @@ class Ragged:
         self.first = starts.to(device)
         self._counts, self._starts = counts, starts
         self._groups: tuple[int, list[Group], torch.Tensor, torch.Tensor] | None = None
+        self._scratch = torch.empty(0, device=device)
 
     def groups(self, heads: int) -> tuple[list[Group], torch.Tensor, torch.Tensor]:
         """The attention groups, and the way back from their stacked outputs: for each token and head (T * heads,),
@@ -59,6 +61,14 @@ class Ragged:
                 groups.append(Group(rows, token, inside, heads, self.device))
             self._groups = heads, groups, back.flatten().to(self.device), back_first.flatten().to(self.device)
         return self._groups[1:]
+
+
+    def scratch(self, numbers: int, width: int, dtype: torch.dtype) -> torch.Tensor:
+        """(numbers / width, width) to stack the groups' results in, the same memory at every call: it stays in the
+        caches, and nothing is copied together."""
+        if self._scratch.dtype != dtype or self._scratch.numel() < numbers:
+            self._scratch = torch.empty(numbers, dtype=dtype, device=self.device)
+        return self._scratch[:numbers].view(-1, width)
 
 
 class Group:
@@ -110,17 +120,18 @@ class _RaggedAttention(torch.autograd.Function):
     ) -> torch.Tensor:
         scale = (q.shape[-1] // heads) ** -0.5
         groups, back, back_first = ragged.groups(heads)
-        outputs, saved = [], []
-        for group in groups:
+        saved, d = [], q.shape[-1] // heads
+        stack = _Stack(ragged, groups, d, q.dtype, first_only)
+        for number, group in enumerate(groups):
             qh = group.read_first(q) if first_only else group.read(q)  # (R * h, Lq, d)
             kh, vh = group.read(k), group.read(v)  # (R * h, L, d)
             scores = torch.baddbmm(group.bias(q.dtype), qh, kh.transpose(1, 2), alpha=scale)  # (R * h, Lq, L)
             p = torch.softmax(scores, -1)
-            outputs.append(torch.bmm(p, vh).view(-1, q.shape[-1] // heads))
+            torch.bmm(p, vh, out=stack.part(number))
             saved += [qh, kh, vh, p]
         ctx.save_for_backward(*saved)
         ctx.ragged, ctx.heads, ctx.first_only, ctx.scale = ragged, heads, first_only, scale
-        return _stacked(outputs, back_first if first_only else back, q.shape)
+        return stack.gathered(back_first if first_only else back, q.shape)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -129,33 +140,53 @@ class _RaggedAttention(torch.autograd.Function):
         groups, back, back_first = ctx.ragged.groups(heads)
         grad = grads[0].contiguous()
         size, d = (ctx.ragged.total, grad.shape[-1]), grad.shape[-1] // heads
-        dqs, dks, dvs = [], [], []
+        # the gradients of the scores come first, since all three results are stacked in the same scratch memory
+        parts = []  # (qh, kh, g, p, dS) of each group
         for number, group in enumerate(groups):
             qh, kh, vh, p = ctx.saved_tensors[4 * number : 4 * number + 4]
-            if first_only:
-                g = group.read_first(grad)
-            else:
-                g = group.read(grad)  # (R * h, L, d)
-                if not group.full:  # padded queries have no gradient
-                    g.view(*group.sizes, d).mul_(group.inside[:, None, :, None])
-            if need_v:
-                dvs.append(torch.bmm(p.transpose(1, 2), g).view(-1, d))
+            g = group.read_first(grad) if first_only else group.read(grad)  # (R * h, Lq, d)
+            if not first_only and not group.full:  # padded queries have no gradient
+                g.view(*group.sizes, d).mul_(group.inside[:, None, :, None])
+            ds = None
             if need_q or need_k:
                 dp = torch.bmm(g, vh.transpose(1, 2))
                 ds = torch._softmax_backward_data(dp, p, -1, p.dtype).mul_(scale)
-                if need_q:
-                    dqs.append(torch.bmm(ds, kh).view(-1, d))
-                if need_k:
-                    dks.append(torch.bmm(ds.transpose(1, 2), qh).view(-1, d))
-        dq = _stacked(dqs, back_first if first_only else back, grad.shape) if need_q else None
-        dk = _stacked(dks, back, size) if need_k else None
-        dv = _stacked(dvs, back, size) if need_v else None
+            parts.append((qh, kh, g, p, ds))
+        queries = _Stack(ctx.ragged, groups, d, grad.dtype, first_only)
+        every = _Stack(ctx.ragged, groups, d, grad.dtype, False)
+        dq = dk = dv = None
+        if need_v:
+            for number, (_, _, g, p, _) in enumerate(parts):
+                torch.bmm(p.transpose(1, 2), g, out=every.part(number))
+            dv = every.gathered(back, size)
+        if need_q:
+            for number, (_, kh, _, _, ds) in enumerate(parts):
+                torch.bmm(ds, kh, out=queries.part(number))
+            dq = queries.gathered(back_first if first_only else back, grad.shape)
+        if need_k:
+            for number, (qh, _, _, _, ds) in enumerate(parts):
+                torch.bmm(ds.transpose(1, 2), qh, out=every.part(number))
+            dk = every.gathered(back, size)
         return dq, dk, dv, None, None, None
 
 
-def _stacked(parts: list[torch.Tensor], back: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
-    """Parts of all groups (R * h * L, d), one after another, in the order of tokens or rows: (T, H) or (B, H)."""
-    return torch.index_select(torch.cat(parts) if len(parts) > 1 else parts[0], 0, back).view(size)
+class _Stack:
+    """Results of all groups, (R * h, L or 1, d) each, one after another in the scratch memory of a `Ragged`."""
+
+    def __init__(self, ragged: Ragged, groups: Sequence[Group], d: int, dtype: torch.dtype, first_only: bool) -> None:
+        self._sizes = [(rows * heads, 1 if first_only else length) for rows, heads, length in (g.sizes for g in groups)]
+        self._ends = list(itertools.accumulate(rows * length for rows, length in self._sizes))
+        self._memory = ragged.scratch(self._ends[-1] * d, d, dtype)
+
+    def part(self, number: int) -> torch.Tensor:
+        """Where the result of one group goes."""
+        rows, length = self._sizes[number]
+        end = self._ends[number]
+        return self._memory[end - rows * length : end].view(rows, length, -1)
+
+    def gathered(self, back: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+        """A copy in the order of tokens or rows: (T, H) or (B, H)."""
+        return torch.index_select(self._memory, 0, back).view(size)
 
 
 def attention(

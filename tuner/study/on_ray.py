@@ -66,7 +66,7 @@ class OnRay:
 
     def start(self) -> list[EngineInfo]:
         """Start an actor a device; while they import torch and load the base, this process imports Ray Tune."""
-        places = place_engines(self._config.devices, _nodes())
+        places = place_engines(self._config.devices, _nodes(), self._config.search.concurrent)
         labels = [place.label for place in places]
         settings = []
         for index, place in enumerate(places):

@@ -61,7 +61,7 @@ class SentimentTask:
             name: torch.tensor([row.label for row in rows], device=self.device) for name, rows in splits.named().items()
         }
         self.train_rows = len(self.rows["train"])
-        self._base_embeddings: dict[str, torch.Tensor] = {}
+        self._embedded: dict[str, torch.Tensor] = {}
 
     @property
     def dtype(self) -> torch.dtype:
@@ -86,17 +86,25 @@ class SentimentTask:
     @torch.no_grad()
     def evaluate(self, pack: Pack, split: str) -> list[dict[str, float]]:
         """accuracy, macro_f1, validation_loss or test_loss, and preservation, of each member."""
-        members = len(pack.members)
-        chunks = list(self._chunks(split, range(len(self.rows[split])), members))
-        parts = [
-            self._logits(pack, [[self.rows[split][index] for index in chunk]] * members).view(members, len(chunk), -1)
-            for chunk in chunks
-        ]
-        # chunks hold rows in order of length
-        order = torch.tensor([index for chunk in chunks for index in chunk])
+        members, rows = len(pack.members), self.rows[split]
+        kept = range(min(PRESERVATION_ROWS, len(rows)))
+        base = self._base_embeddings(pack, split, kept)
+        cosines = torch.zeros(members, device=self.device)
+        order: list[int] = []
+        parts = []
+        for chunk in self._chunks(split, kept, members):
+            hidden, ragged = self._hidden(pack, [[rows[index] for index in chunk]] * members, first_only=False)
+            embedded = self._embeddings(hidden, ragged).view(members, len(chunk), -1)
+            cosines += F.cosine_similarity(embedded, base[chunk][None], dim=-1).sum(1)
+            parts.append(self._head(pack, hidden[ragged.first]).view(members, len(chunk), -1))
+            order += chunk
+        for chunk in self._chunks(split, range(len(kept), len(rows)), members):
+            logits = self._logits(pack, [[rows[index] for index in chunk]] * members)
+            parts.append(logits.view(members, len(chunk), -1))
+            order += chunk
         logits = torch.cat(parts, 1)  # (N, rows, labels)
-        labels = self.labels[split][order.to(self.device)]
-        kept = self._preservation(pack, split)
+        labels = self.labels[split][torch.tensor(order, device=self.device)]
+        preserved = (cosines / len(kept)).tolist()
         found = []
         for member in range(members):
             loss = F.cross_entropy(logits[member], labels)
@@ -106,7 +114,7 @@ class SentimentTask:
                     "accuracy": (answers == labels).float().mean().item(),
                     "macro_f1": _macro_f1(answers, labels),
                     f"{split}_loss": loss.item(),
-                    "preservation": kept[member],
+                    "preservation": preserved[member],
                 }
             )
         return found
@@ -157,7 +165,10 @@ class SentimentTask:
             self.context.pack = None
 
     def _logits(self, pack: Pack, rows: Sequence[Sequence[list[int]]]) -> torch.Tensor:
-        first, _ = self._hidden(pack, rows, first_only=True)
+        return self._head(pack, self._hidden(pack, rows, first_only=True)[0])
+
+    def _head(self, pack: Pack, first: torch.Tensor) -> torch.Tensor:
+        """First tokens' last hidden states (B, H) -> logits (B, labels), fp32."""
         self.context.pack = pack
         try:
             return self.encoder.logits(first)
@@ -178,32 +189,22 @@ class SentimentTask:
         if chunk:
             yield chunk
 
-    def _preservation(self, pack: Pack, split: str) -> list[float]:
-        """Mean cosine to the base's embeddings over the first rows of the split, for each member."""
-        rows = range(min(PRESERVATION_ROWS, len(self.rows[split])))
-        if split not in self._base_embeddings:
+    def _base_embeddings(self, pack: Pack, split: str, rows: range) -> torch.Tensor:
+        """What the base without adapters makes of the rows (rows, H), computed once."""
+        if split not in self._embedded:
             bare = Pack(pack.store, [], pack.dtype, train=False)
-            parts = [self._embeddings(bare, split, chunk, 1)[0] for chunk in self._chunks(split, rows, 1)]
-            order = [index for chunk in self._chunks(split, rows, 1) for index in chunk]
-            embedded = torch.empty_like(torch.cat(parts))
-            embedded[torch.tensor(order, device=self.device)] = torch.cat(parts)
-            self._base_embeddings[split] = embedded
-        base = self._base_embeddings[split]
-        total = torch.zeros(len(pack.members), device=self.device)
-        for chunk in self._chunks(split, rows, len(pack.members)):
-            adapted = self._embeddings(pack, split, chunk, len(pack.members))  # (N, rows, H)
-            total += F.cosine_similarity(adapted, base[chunk][None], dim=-1).sum(1)
-        kept: list[float] = (total / len(rows)).tolist()
-        return kept
+            embedded = torch.empty(len(rows), self.model.config.hidden_size, device=self.device)
+            for chunk in self._chunks(split, rows, 1):
+                tokens = [self.rows[split][index] for index in chunk]
+                embedded[chunk] = self._embeddings(*self._hidden(bare, [tokens], first_only=False))
+            self._embedded[split] = embedded
+        return self._embedded[split]
 
-    def _embeddings(self, pack: Pack, split: str, chunk: Sequence[int], members: int) -> torch.Tensor:
-        """Mean of the last hidden states of each row: (N, rows, H), fp32."""
-        tokens = [self.rows[split][index] for index in chunk]
-        hidden, ragged = self._hidden(pack, [tokens] * members, first_only=False)
-        rows = members * len(chunk)
-        summed = torch.zeros(rows, hidden.shape[-1], device=self.device).index_add_(0, ragged.row_of, hidden.float())
-        lengths = torch.tensor(ragged.lengths, device=self.device)[:, None]
-        return (summed / lengths).view(members, len(chunk), -1)
+    def _embeddings(self, hidden: torch.Tensor, ragged: Ragged) -> torch.Tensor:
+        """Mean of the last hidden states (T, H) of each row: (B, H), fp32."""
+        summed = torch.zeros(len(ragged.lengths), hidden.shape[-1], device=self.device)
+        summed.index_add_(0, ragged.row_of, hidden.float())
+        return summed / torch.tensor(ragged.lengths, device=self.device)[:, None]
 
 
 _LINEAR = ("Linear", "PackedLinear", "PackedFull")
