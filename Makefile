@@ -25,7 +25,7 @@ lint: $(STAMP)  ## ruff and mypy
 
 bench: $(STAMP)  ## run one benchmark: make bench NAME=makespan
 	@test -n "$(NAME)" || { echo "Say which: make bench NAME=<name>. There are:"; \
-		ls tests/benchmarks/*.py | sed -e 's|.*/||' -e 's|\.py$$||' -e '/^_/d'; exit 2; }
+		sed -n 's/^| `make bench NAME=\([a-z_]*\)`.*/  \1/p' tests/benchmarks/README.md; exit 2; }
 	$(BIN)/python -m tests.benchmarks.$(NAME)
 
 doctor: $(STAMP)  ## check Python, Ray, torch, devices, disk and ports

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.config import BandConfig, ScoreConfig
-from tuner.score import DEFAULT_BANDS, Band, Score, continuous, grade, graded, overall_score
+from tuner.score import DEFAULT_BANDS, Band, Score, continuous, grade, graded, mean_interval, overall_score
 
 SETTINGS = settings(deadline=None, derandomize=True)
 QUALITY = BandConfig(excellent=0.9, good=0.8, average=0.7)
@@ -174,3 +174,10 @@ def test_default_bands(metric: str, edges: tuple[float, float, float]) -> None:
     band = DEFAULT_BANDS[metric]
     assert (band.excellent, band.good, band.average) == edges
     assert band.higher_is_better == (edges[0] > edges[1])
+
+
+def test_the_interval_is_students() -> None:
+    low, high = mean_interval([0.8, 0.9, 1.0]) or (0.0, 0.0)
+    assert (low + high) / 2 == pytest.approx(0.9)
+    assert high - low == pytest.approx(2 * 4.302653 * 0.1 / math.sqrt(3), rel=1e-6)
+    assert mean_interval([0.8]) is None

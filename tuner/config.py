@@ -117,8 +117,8 @@ class AshaConfig(Frozen):
 
 
 class SearchConfig(Frozen):
-    """How the space is searched. `concurrent` None lets the engines decide; `time_budget_minutes` stops launching
-    trials after it; `asha` None stops no trial early."""
+    """How the space is searched. `concurrent` None means as many as the engines hold, but at most half of the trials;
+    `time_budget_minutes` stops launching trials after it; `asha` None stops no trial early."""
 
     trials: Annotated[Whole, Field(ge=1, le=100_000)] = 16
     seed: Seed = 0

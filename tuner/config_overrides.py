@@ -48,7 +48,7 @@ OVERRIDES: Mapping[str, Override] = {
     "max-length": Override("data.max_length", "Cut texts after so many tokens.", "TOKENS"),
     "trials": Override("search.trials", "How many configurations to try.", "N"),
     "seed": Override("search.seed", "Seed of all that is random; the same seed gives the same study.", "N"),
-    "startup-trials": Override("search.startup_trials", "Draw so many trials at random before the search learns.", "N"),
+    "startup-trials": Override("search.startup_trials", "Spread so many over the space before the search learns.", "N"),
     "concurrent": Override("search.concurrent", "Train at most so many trials at once.", "N"),
     "reports-per-epoch": Override("search.reports_per_epoch", "Score each trial so often an epoch.", "N"),
     "grace-epochs": Override("search.asha.grace_epochs", "Stop no trial before so many epochs.", "EPOCHS"),

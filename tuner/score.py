@@ -15,7 +15,8 @@ measured.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -134,3 +135,14 @@ def overall_score(metrics: Mapping[str, float], config: ScoreConfig, bands: Mapp
     grades = {name: grade(metrics[name], used[name]) for name in COMPONENTS}
     grades["overall"] = grade(overall, Band.of(known["overall"]))
     return Score(parts["efficiency"], parts["quality"], parts["preservation"], overall, graded_overall, grades)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % interval of a mean by Student's t, which for three seeds is 2.2 times as wide as the normal one. None
+    for fewer than two values."""
+    if len(values) < 2:
+        return None
+    from scipy import stats
+
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+    return statistics.fmean(values) - half, statistics.fmean(values) + half

@@ -1,17 +1,21 @@
 """engine: real tokens a second of packed training against stock PEFT, and how near it comes to the machine's peak.
 
-One process, no Ray. Every round measures, one after the other: the machine's matrix products, stock PEFT (fp32, the
-model as it ships, batches of 8 padded to their longest row, in a plain torch loop, faster than HF Trainer), and
-the tuner's engine with 1, 4, 8 and 16 trials of batch 8, LoRA r 8 on query and value; first without LoRA dropout,
-then with 0.1. Both sides use all cores as threads of one model. Tokens are those of the reviews, special tokens
-included, padding not. Our seconds include drawing rows, AdamW, clipping and an evaluation on 16 rows.
+No Ray. Every round measures, one after the other: the machine's matrix products, stock PEFT (fp32, the model as it
+ships, batches of 8 padded to their longest row, in a plain torch loop, faster than HF Trainer), and the tuner's engine
+with 1, 4, 8 and 16 trials of batch 8, LoRA r 8 on query and value; first without LoRA dropout, then with 0.1. Both
+sides use all cores: stock as one process a core with one thread each, which is its faster way (README.md), ours as the
+tuner divides cores among engines (`share_cores`), one process an engine. Processes start together, and a rate is all
+their tokens by the seconds of the slowest. Tokens are those of the reviews, special tokens included, padding not. Our
+seconds include drawing rows, AdamW, clipping and an evaluation on 16 rows.
 
     pack16_vs_stock   tokens a second at pack 16 / stock, without dropout, the median over the rounds
-    peak_share        products that a pack-16 step needs, in FLOPs a second / the best product rate met in the same run
+    peak_share        products that a pack-16 step needs, in FLOPs a second / the best product rate met in the same run,
+                      by one process with all threads or by all processes together
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import statistics
 import time
@@ -130,7 +134,7 @@ class Ours:
         return {"rank": RANK, "learning_rate": RATE, "epochs": 1, "batch_size": BATCH, "dropout": dropout}
 
     def epoch(self, pack: int, dropout: float) -> float:
-        """Seconds in which `pack` new trials each pass over the rows once, together."""
+        """Seconds in which `pack` new trials each pass over the rows once, together, on the threads set before."""
         from tuner.config import COMMON_HYPERPARAMETERS
         from tuner.engine.contract import TrialSpec
 
@@ -149,40 +153,105 @@ class Ours:
         return seconds
 
 
+class Worker:
+    """What a process of its own holds, on the same rows as the others: stock models and an engine."""
+
+    def __init__(self, folder: Path, files: Rows) -> None:
+        import torch
+        from transformers import AutoTokenizer, logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        tokenizer = AutoTokenizer.from_pretrained(stock.base_folder())
+        rows = stock.tokenise(files.train, tokenizer)
+        self.lengths = [len(row["input_ids"]) for row in rows]
+        self.ours = Ours(folder, files, 1)
+        if self.ours.info.train_rows != len(rows):
+            raise SystemExit(f"our engine has {self.ours.info.train_rows} rows, stock has {len(rows)}: not comparable")
+        self.peft = {dropout: Stock(rows, dropout, tokenizer) for dropout in DROPOUTS}
+        self.set_threads = torch.set_num_threads
+
+    def do(self, what: str, threads: int, pack: int, dropout: float) -> tuple[float, float]:
+        """What was done, tokens or FLOPs, and in how many seconds."""
+        self.set_threads(threads)
+        # the engine's thread has a thread count of its own
+        self.ours.engine._call(lambda: self.set_threads(threads))
+        tokens = sum(self.lengths)
+        if what == "peak":
+            return product_rate(), 1.0
+        if what == "stock":
+            return tokens, self.peft[dropout].epoch()
+        return pack * tokens, self.ours.epoch(pack, dropout)
+
+
+def _work(pipe: Any, folder: Path, files: Rows) -> None:
+    worker = Worker(folder, files)
+    pipe.send((worker.lengths, worker.ours.info.dtype))
+    while (asked := pipe.recv()) is not None:
+        pipe.send(worker.do(*asked))
+    worker.ours.engine.close()
+
+
+class Workers:
+    """One process a core, waiting for work."""
+
+    def __init__(self, folder: Path, files: Rows, count: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipes = []
+        for number in range(count):
+            mine, theirs = context.Pipe()
+            (folder / str(number)).mkdir()
+            context.Process(target=_work, args=(theirs, folder / str(number), files), daemon=True).start()
+            self.pipes.append(mine)
+        ready = [pipe.recv() for pipe in self.pipes]
+        self.lengths, self.dtype = ready[0]
+
+    def rate(self, what: str, threads: Sequence[int], packs: Sequence[int] = (), dropout: float = 0.0) -> float:
+        """Tokens (FLOPs) a second of as many workers as there are `threads`, started together."""
+        used = self.pipes[: len(threads)]
+        for index, (pipe, count) in enumerate(zip(used, threads, strict=True)):
+            pipe.send((what, count, packs[index] if packs else 0, dropout))
+        done = [pipe.recv() for pipe in used]
+        return sum(amount for amount, _ in done) / max(seconds for _, seconds in done)
+
+    def close(self) -> None:
+        """End the processes."""
+        for pipe in self.pipes:
+            pipe.send(None)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
     options = parser(__doc__, "repeats", 3).parse_args(arguments)
     import torch
-    from transformers import AutoConfig, AutoTokenizer, logging
+    from transformers import AutoConfig
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    threads = os.cpu_count() or 1
-    torch.set_num_threads(threads)
+    from tuner.device import THREAD_ENVIRONMENT
+    from tuner.engine.placement import share_cores
+
+    os.environ.update(THREAD_ENVIRONMENT)  # as the tuner's own processes have it
+    cores = os.cpu_count() or 1
     say(f"engine on {machine()}, torch {torch.__version__}{' (quick: no result)' if options.quick else ''}")
     with scratch() as folder:
-        files = write_rows(folder, 48 if options.quick else ROWS, 16)
-        tokenizer = AutoTokenizer.from_pretrained(stock.base_folder())
-        rows = stock.tokenise(files.train, tokenizer)
-        ours = Ours(folder, files, threads)
-        if ours.info.train_rows != len(rows):
-            raise SystemExit(f"our engine has {ours.info.train_rows} rows, stock has {len(rows)}: not comparable")
-        peft = {dropout: Stock(rows, dropout, tokenizer) for dropout in DROPOUTS}
-        lengths = [len(row["input_ids"]) for row in rows]
+        workers = Workers(folder, write_rows(folder, 48 if options.quick else ROWS, 16), cores)
+        lengths = workers.lengths
         tokens = sum(lengths)
-        say(f"{len(rows)} rows, {tokens} tokens, {threads} threads, our base in {ours.info.dtype}")
+        say(f"{len(lengths)} rows, {tokens} tokens, {cores} cores, our base in {workers.dtype}")
         rates: dict[tuple[str, float], list[float]] = {}
         peak = 0.0
         for repeat in range(1 if options.quick else options.repeats):
             for dropout in DROPOUTS:
-                peak = max(peak, product_rate())
-                rates.setdefault(("stock", dropout), []).append(tokens / peft[dropout].epoch())
+                peak = max(peak, workers.rate("peak", [cores]), workers.rate("peak", [1] * cores))
+                rates.setdefault(("stock", dropout), []).append(workers.rate("stock", [1] * cores, dropout=dropout))
                 for pack in PACKS:
-                    rates.setdefault((f"pack{pack}", dropout), []).append(pack * tokens / ours.epoch(pack, dropout))
+                    threads = share_cores(cores, pack).threads
+                    packs = [pack // len(threads)] * len(threads)
+                    found = workers.rate("ours", threads, packs, dropout)
+                    rates.setdefault((f"pack{pack}", dropout), []).append(found)
                 names = ("stock", *(f"pack{pack}" for pack in PACKS))
                 shown = ", ".join(f"{name} {rates[name, dropout][-1]:.0f}" for name in names)
                 say(f"round {repeat}, dropout {dropout}: {shown} tokens a second")
-        ours.engine.close()
+        workers.close()
     shape = AutoConfig.from_pretrained(stock.base_folder())
     flops = needed_flops(lengths, shape.hidden_size, shape.intermediate_size, shape.num_hidden_layers) / tokens
     finish(summarise(rates, flops, peak), TARGETS, options.quick)

@@ -65,15 +65,21 @@ def test_earlier_samples_of_a_resumed_study_do_not_count_as_speed() -> None:
 
 
 def test_reruns_are_no_trials() -> None:
-    state = StudyState(record(), 0.0)
+    plain = record()
+    search = {**plain.config["search"], "top_k": 3, "top_k_seeds": 3}
+    state = StudyState(replace(plain, config={**plain.config, "search": search}), 0.0)
     before = state.counts()
-    state.phase = "rerun"
+    state.enter("rerun", 20.0)
     state.update(replace(trial(2, RUNNING, [0.99]), trial_id="t002-seed-1"))
     assert state.counts() == before
     assert state.best is not None
     assert state.best.score == 0.81
     assert [t.trial_id for t in state.in_view] == ["t002-seed-1"]
-    assert state.seconds_left(10.0) is None
+    assert state.seconds_left(20.0) is None
+    assert state.retrain == 2 * 3  # no more than have come to their end
+    planned = state._planned(state.in_view[0])
+    seen = state.in_view[0].reports[-1]["samples"]
+    assert state.seconds_left(22.0) == pytest.approx(2.0 * (planned * state.retrain - seen) / seen)
 
 
 def test_searched_names_leave_constants_out() -> None:

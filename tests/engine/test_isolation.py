@@ -168,6 +168,7 @@ def test_an_error_of_one_member_fails_it_alone(
     assert message in last["c"].message
     assert "\n" not in last["c"].message
     assert packing.samples_left() == 0
+    assert packing.limit == packing.max_pack  # the others still fit together
     assert furthest(weights(packing, "e"), alone(toy_bases["bert"], "e")) < 1e-5
 
 

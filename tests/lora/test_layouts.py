@@ -8,7 +8,7 @@ from transformers import AutoModelForSequenceClassification
 
 from tests.engine import toy
 from tuner.errors import BaseModelError
-from tuner.lora.layouts import LAYOUTS, layout_of, lora_modules, matching
+from tuner.lora.layouts import LAYOUTS, layout_of, lora_modules, matching, translated
 
 
 @pytest.mark.parametrize("kind", [*toy.KINDS, "xlm-roberta", "camembert"])
@@ -37,3 +37,16 @@ def test_matching_is_by_whole_name_or_end_behind_a_dot() -> None:
     assert matching(modules, ["query"]) == ["a.query", "b.attention.query", "query"]
     assert matching(modules, ["attention.query"]) == ["b.attention.query"]
     assert matching(modules, ["a.query", "nothing"]) == ["a.query"]
+
+
+def test_a_name_of_another_architecture_means_the_same_part_here() -> None:
+    distilbert, bert, roberta = layout_of("distilbert"), layout_of("bert"), layout_of("roberta")
+    assert translated(["query", "value"], distilbert) == ["attention.q_lin", "attention.v_lin"]
+    assert translated(["attention.output.dense"], distilbert) == ["attention.out_lin"]
+    assert translated(["q_lin", "lin2"], bert) == ["attention.self.query", "output.dense"]
+    assert translated(["query", "output.dense"], roberta) == ["query", "output.dense"]
+
+
+@pytest.mark.parametrize("target", ["nothing", "dense", "bert.encoder.layer.0.attention.self.query"])
+def test_what_names_no_part_or_several_stays(target: str) -> None:
+    assert translated([target], layout_of("distilbert")) == [target]

@@ -9,7 +9,6 @@ import pytest
 
 from tests.store.factory import study, trial
 from tuner.report.trials import (
-    confidence_interval,
     params_text,
     rerun_groups,
     samples_seen,
@@ -94,10 +93,3 @@ def test_a_rerun_that_failed_is_left_out() -> None:
     record = study()
     broken = Rerun(record.reruns[0].trial_id, 999, {"score": math.nan}, {})
     assert rerun_groups(replace(record, reruns=(*record.reruns, broken))) == rerun_groups(record)
-
-
-def test_the_interval_is_students() -> None:
-    low, high = confidence_interval([0.8, 0.9, 1.0]) or (0.0, 0.0)
-    assert (low + high) / 2 == pytest.approx(0.9)
-    assert high - low == pytest.approx(2 * 4.302653 * 0.1 / math.sqrt(3), rel=1e-6)
-    assert confidence_interval([0.8]) is None

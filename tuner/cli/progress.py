@@ -70,7 +70,7 @@ class QuietProgress:
         """The study goes on to "search", "rerun" or "export"."""
         with self.lock:
             if self.state is not None and name != self.state.phase:
-                self.state.phase = name
+                self.state.enter(name, self.clock())
                 self.phase_began(self.state)
 
     def on_end(self, record: StudyRecord) -> None:
@@ -199,13 +199,14 @@ def make_progress(console: Console, *, quiet: bool = False) -> QuietProgress:
 
 def standing(state: StudyState, now: float) -> str:
     """One sentence that says how far the study is."""
+    left = state.seconds_left(now)
     if state.phase != "search":
-        done = f": {state.retrained} done" if state.phase == "rerun" else ""
-        return PHASES.get(state.phase, state.phase).capitalize() + done
+        done = f": {state.retrained} of {state.retrain} done" if state.phase == "rerun" else ""
+        more = f", about {format_seconds(left)} left" if left is not None else ""
+        return PHASES.get(state.phase, state.phase).capitalize() + done + more
     if state.best is None and not state.ended:
         return f"Training; none of {state.wanted} trials has reported yet"
     best = f", best score {state.best.score:.4f}" if state.best is not None else ""
-    left = state.seconds_left(now)
     return state.counts() + best + (f", about {format_seconds(left)} left in the search" if left is not None else "")
 
 
@@ -217,7 +218,9 @@ def describe_engine(engine: dict[str, object]) -> str:
 
 def _header(state: StudyState, now: float) -> Text:
     elapsed = format_seconds(now - state.began)
-    phase = PHASES.get(state.phase, state.phase) + (f", {state.retrained} done" if state.phase == "rerun" else "")
+    phase = PHASES.get(state.phase, state.phase) + (
+        f", {state.retrained} of {state.retrain} done" if state.phase == "rerun" else ""
+    )
     return Text.assemble((state.record.name, "bold cyan"), f"   {phase}   {elapsed}")
 
 

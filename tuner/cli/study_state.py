@@ -25,11 +25,16 @@ class StudyState:
     best_history: list[float] = field(default_factory=list)
     reruns: dict[str, TrialRecord] = field(default_factory=dict)
     trained: int = 0
-    """Samples trained since `began`; a resumed study's earlier ones are not among them."""
+    """Samples that the search trained since `began`; a resumed study's earlier ones are not among them."""
+    phase_began: float = 0.0
 
     def __post_init__(self) -> None:
         for trial in self.record.trials:
             self.trials[trial.trial_id] = trial
+
+    def enter(self, phase: str, now: float) -> None:
+        """The study goes on to its next phase."""
+        self.phase, self.phase_began = phase, now
 
     def update(self, trial: TrialRecord) -> None:
         """Take in a trial's newest record. What reports after the search is a re-run of a trial, not one more trial."""
@@ -67,6 +72,12 @@ class StudyState:
         return sum(trial.state == COMPLETE for trial in self.reruns.values())
 
     @property
+    def retrain(self) -> int:
+        """How many re-runs there will be."""
+        search = self.record.config.get("search", {})
+        return min(int(search.get("top_k", 0)), self.count(COMPLETE)) * int(search.get("top_k_seeds", 0))
+
+    @property
     def in_view(self) -> list[TrialRecord]:
         """What trains now: running trials, or in the re-run phase the re-runs that have not ended."""
         return self.running if self.phase == "search" else [t for t in self.reruns.values() if t.state == RUNNING]
@@ -101,12 +112,14 @@ class StudyState:
         return rungs
 
     def seconds_left(self, now: float) -> float | None:
-        """An estimate for the search, from the samples trained so far; None before there is anything to go by.
+        """An estimate for the phase, from the samples trained so far; None before there is anything to go by.
 
         Trials yet to come are taken to last as long as those that have ended did on average, which counts in what ASHA
         saves; before any has ended, they are taken to run to their end, so that the first estimates are too long
         rather than too short. A running trial that has outlived the average is taken to run to its end.
         """
+        if self.phase == "rerun":
+            return self._rerun_seconds_left(now)
         elapsed = now - self.began
         if self.phase != "search" or elapsed <= 0 or self.trained == 0:
             return None
@@ -116,6 +129,15 @@ class StudyState:
         left = sum(self._expected(trial, typical) - samples_of(trial) for trial in self.running)
         left += typical * max(0, self.wanted - self.ended - len(self.running))
         return elapsed * left / self.trained
+
+    def _rerun_seconds_left(self, now: float) -> float | None:
+        """Re-runs train to their end; those that have not reported yet are taken to be as long as those that have."""
+        seen = sum(samples_of(trial) for trial in self.reruns.values())
+        if not seen or now <= self.phase_began:
+            return None
+        planned = sum(self._planned(trial) for trial in self.reruns.values())
+        wanted = planned * max(1.0, self.retrain / len(self.reruns))
+        return (now - self.phase_began) * max(0.0, wanted - seen) / seen
 
     @property
     def train_rows(self) -> int:

@@ -5,9 +5,10 @@ threads.
     member's own AdamW
 
 Members do not mix (see `lora.packed`), so a trial learns what it would learn alone. A member whose loss or gradient
-is not finite is reported and left out of the step, the others go on. When memory runs out the pack is halved for good
-and the same rows are tried again; a member that does not fit alone is reported as out of memory. After any other
-error the halves are tried too, so that only the member that causes it fails. Evaluation is treated alike.
+is not finite is reported and left out of the step, the others go on. When memory runs out the pack is halved and the
+same rows are tried again: for good where all members fit in halves; one that does not fit even alone is reported as
+out of memory, and the others go on as before. After any other error the halves are tried too, so that only the member
+that causes it fails. Evaluation is treated alike.
 """
 
 from __future__ import annotations
@@ -211,10 +212,13 @@ class Packing:
             memory = is_out_of_memory(error)
         # the traceback, which held the batch's tensors, is gone here: the halves find the memory free
         empty_cache(self.device)
-        half = len(trials) // 2
+        half, before = len(trials) // 2, self.limit
         if memory:
             self.limit = max(1, min(self.limit, half))
-        return self._apart(trials[:half], work) + self._apart(trials[half:], work)
+        found = self._apart(trials[:half], work) + self._apart(trials[half:], work)
+        if memory and any(trial.failure for trial in trials):
+            self.limit = before  # it was one of them, who is out now: the others fit
+        return found
 
     def _forward_backward(self, trials: list[Trial]) -> list[int]:
         """Train these trials on their next rows; how many rows each saw."""

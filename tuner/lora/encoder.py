@@ -66,6 +66,7 @@ class RaggedEncoder:
             getattr(root.get_submodule("encoder"), "embedding_hidden_mapping_in", None) if self.layout.shared else None
         )
         heads = config.num_attention_heads
+        self.width: int = config.hidden_size
         activation = ACT2FN[getattr(config, "hidden_act", None) or config.activation]
         stack = root.get_submodule(self.layout.layers)
         if self.layout.shared:

@@ -33,6 +33,11 @@ class EncoderLayout:
     position_offset: bool = False  # positions start behind the padding id
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """The linear parts of a layer, in the order they run; the same place means the same part in every layout."""
+        return self.query, self.key, self.value, self.output, self.up, self.down
+
+    @property
     def attention_inputs(self) -> tuple[str, str, str]:
         """The parts that read the layer's input."""
         return self.query, self.key, self.value
@@ -78,9 +83,24 @@ def layout_of(model_type: str) -> EncoderLayout:
 
 def lora_modules(layout: EncoderLayout, layers: int) -> list[str]:
     """Full names of all linear modules of the encoder that may carry LoRA, in the order they run."""
-    parts = (layout.query, layout.key, layout.value, layout.output, layout.up, layout.down)
     stacks = [layout.layers] if layout.shared else [f"{layout.layers}.{number}" for number in range(layers)]
-    return [f"{layout.root}.{stack}.{part}" for stack in stacks for part in parts]
+    return [f"{layout.root}.{stack}.{part}" for stack in stacks for part in layout.parts]
+
+
+def translated(targets: Sequence[str], layout: EncoderLayout) -> list[str]:
+    """Targets in this layout's words, so that one space serves several bases: a name that only other architectures use
+    becomes what this one calls the same part (query is q_lin in DistilBERT). Names that are no part's, or that mean
+    different parts to others, stay as they are."""
+    found = []
+    for target in targets:
+        if matching(layout.parts, [target]):
+            found.append(target)
+            continue
+        places = {
+            place for other in LAYOUTS.values() for place, part in enumerate(other.parts) if matching([part], [target])
+        }
+        found.append(layout.parts[places.pop()] if len(places) == 1 else target)
+    return found
 
 
 def matching(modules: Sequence[str], targets: Sequence[str]) -> list[str]:

@@ -62,7 +62,6 @@ class Ragged:
             self._groups = heads, groups, back.flatten().to(self.device), back_first.flatten().to(self.device)
         return self._groups[1:]
 
-
     def scratch(self, numbers: int, width: int, dtype: torch.dtype) -> torch.Tensor:
         """(numbers / width, width) to stack the groups' results in, the same memory at every call: it stays in the
         caches, and nothing is copied together."""
@@ -141,13 +140,13 @@ class _RaggedAttention(torch.autograd.Function):
         grad = grads[0].contiguous()
         size, d = (ctx.ragged.total, grad.shape[-1]), grad.shape[-1] // heads
         # the gradients of the scores come first, since all three results are stacked in the same scratch memory
-        parts = []  # (qh, kh, g, p, dS) of each group
+        parts = []  # (qh, kh, g, p, dS) of each group; dS is p where nobody asks for it
         for number, group in enumerate(groups):
             qh, kh, vh, p = ctx.saved_tensors[4 * number : 4 * number + 4]
             g = group.read_first(grad) if first_only else group.read(grad)  # (R * h, Lq, d)
             if not first_only and not group.full:  # padded queries have no gradient
                 g.view(*group.sizes, d).mul_(group.inside[:, None, :, None])
-            ds = None
+            ds = p
             if need_q or need_k:
                 dp = torch.bmm(g, vh.transpose(1, 2))
                 ds = torch._softmax_backward_data(dp, p, -1, p.dtype).mul_(scale)

@@ -6,6 +6,7 @@ and nothing else. Knows nothing of Ray, Optuna or files: `store/files.py` writes
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -39,7 +40,7 @@ class TrialRecord:
         """A copy that has one more report. A report with no finite score never becomes the best."""
         reports = (*self.reports, metrics)
         score = metrics.get("score", float("nan"))
-        better = score == score and (self.score is None or score > self.score)
+        better = math.isfinite(score) and (self.score is None or score > self.score)
         return replace(self, reports=reports, best=len(reports) - 1 if better else self.best)
 
 

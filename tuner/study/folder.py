@@ -2,7 +2,7 @@
 
     results/<study>/config.yaml study.json rungs.json study.db logs.txt best/
                     trials/<id>/config.yaml metrics.json checkpoint-<report>/state.safetensors
-                    seed-<n>/state.safetensors
+                    seed-<seed>/state.safetensors
 
 Knows paths and bytes, nothing of what the bytes mean.
 """

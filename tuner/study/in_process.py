@@ -66,9 +66,8 @@ class InProcess:
 
     def search(self, search: Search) -> None:
         """Fill the engines, advance all trials by one report, and again."""
-        most = self._config.search.concurrent or sum(each.info.max_pack for each in self._engines)
         while not self._stopping.is_set():
-            self._fill(search, most)
+            self._fill(search, search.concurrent)
             running = [each for each in self._engines if each.trials]
             if not running:
                 return

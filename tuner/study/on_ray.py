@@ -110,7 +110,7 @@ class OnRay:
                     search_alg=TuneSearcher(search, key),
                     scheduler=TuneScheduler(search),
                     num_samples=search.remaining,
-                    max_concurrent_trials=self._concurrent(),
+                    max_concurrent_trials=search.concurrent,
                     reuse_actors=True,
                 ),
                 run_config=tune.RunConfig(
@@ -153,9 +153,6 @@ class OnRay:
         """End the engines' actors."""
         if self._pool is not None:
             self._pool.close()
-
-    def _concurrent(self) -> int:
-        return self._config.search.concurrent or sum(info.max_pack for info in self._infos)
 
     def _up(self) -> Pool:
         if self._pool is None:

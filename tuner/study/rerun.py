@@ -14,35 +14,17 @@ from dataclasses import replace
 from tuner.config import BandConfig, StudyConfig
 from tuner.engine.contract import Report, TrialSpec
 from tuner.errors import StudyError
-from tuner.score import overall_score
+from tuner.score import mean_interval, overall_score
 from tuner.store.records import COMPLETE, Rerun, TrialRecord, Winner
 from tuner.study.recorder import Recorder
 from tuner.study.runner import Runner, Trained
 from tuner.study.sampler import seed_of
-
-# Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom; the normal one beyond.
-_T95 = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
 
 
 def top(trials: Sequence[TrialRecord], count: int) -> list[TrialRecord]:
     """The best `count` finished trials, best first; of equal ones the earlier."""
     finished = [trial for trial in trials if trial.state == COMPLETE and trial.score is not None]
     return sorted(finished, key=lambda trial: (-(trial.score or 0.0), trial.number))[:count]
-
-
-def interval95(values: Sequence[float]) -> tuple[float, float] | None:
-    """The 95 % interval of the mean; None for fewer than two values."""
-    count = len(values)
-    if count < 2:
-        return None
-    mean = math.fsum(values) / count
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (count - 1))
-    t = _T95[count - 2] if count - 2 < len(_T95) else 1.96
-    half = t * deviation / math.sqrt(count)
-    return mean - half, mean + half
 
 
 def rerun(config: StudyConfig, recorder: Recorder, runner: Runner) -> None:
@@ -59,7 +41,7 @@ def rerun(config: StudyConfig, recorder: Recorder, runner: Runner) -> None:
         for number in range(1, config.search.top_k_seeds + 1):
             seed = seed_of(config.search.seed, trial.number, number)
             if (trial.trial_id, seed) not in done or recorder.folder.rerun(trial.trial_id, seed) is None:
-                run_id = f"{trial.trial_id}-seed-{number}"
+                run_id = f"{trial.trial_id}-seed-{seed}"
                 wanted[run_id] = (trial, TrialSpec(run_id, trial.params, seed))
 
     progress: dict[str, TrialRecord] = {
@@ -100,7 +82,7 @@ def choose_winner(
         trial_id=chosen,
         params=params,
         score=_mean(scores),
-        interval=interval95(scores),
+        interval=mean_interval(scores),
         seeds=len(runs),
         metrics=metrics,
         test=mean_metrics([each.test for each in runs]),

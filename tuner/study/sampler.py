@@ -3,7 +3,7 @@
 Finished trials are COMPLETE with the score of their best report, trials that ASHA stopped are PRUNED with their
 intermediate values (TPE ranks them by how far they came), failures are FAIL. Ray's own `OptunaSearch` files stopped
 trials as COMPLETE, so a first-rung score competes with full ones, and leaves NaN trials RUNNING. Start points are
-asked first.
+asked first, then points spread over the space (`design`).
 
 The in-memory storage is what makes `ask` and `tell` cheap; `database.py` mirrors it to a file that optuna-dashboard
 opens. Knows nothing of Ray, engines or files.
@@ -23,6 +23,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.store.records import COMPLETE, PRUNED, RUNNING, TrialRecord
+from tuner.study.design import latin_hypercube
 from tuner.study.space import Space
 
 _STATES = {COMPLETE: TrialState.COMPLETE, PRUNED: TrialState.PRUNED}
@@ -41,8 +42,10 @@ class Asked:
 class StudySampler:
     """Ask for trials, report their scores, tell how they ended. Same seed and same order of calls, same trials.
 
-    `start_points` are asked first, what they leave out is drawn. `earlier` are the trials of the study so far when it
-    is resumed: those that still run are known as running, and can be reported on and told.
+    `start_points` are asked first, what they leave out is drawn; then, up to `startup_trials`, points that are spread
+    over the space; then what TPE makes of those that have ended, or draws while fewer than that have. `earlier` are the
+    trials of the study so far when it is resumed: those that still run are known as running, and can be reported on and
+    told.
     """
 
     def __init__(
@@ -75,8 +78,10 @@ class StudySampler:
         self._best: dict[str, float] = {}
         for record in earlier:
             self._recall(record)
-        for point in start_points[len(earlier) :]:
-            self._study.enqueue_trial(space.searched(point))
+        first = [space.searched(point) for point in start_points]
+        first += latin_hypercube(space, max(0, startup_trials - len(first)), seed)
+        for point in first[len(earlier) :]:
+            self._study.enqueue_trial(point)
 
     def ask(self) -> Asked:
         """The next trial."""

@@ -30,12 +30,23 @@ _CURES = {
 }
 
 
+def concurrency(config: StudyConfig, capacity: int) -> int:
+    """How many trials run at once on engines that hold `capacity`: what the config says, else as many as fit, but at
+    most half of those that are not given as start points, so that the second half learns from the first."""
+    if config.search.concurrent:
+        return config.search.concurrent
+    given = min(len(config.start_points), config.search.trials)
+    return min(capacity, given + -(-(config.search.trials - given) // 2))
+
+
 class Search:
-    """One study's search. `train_rows` is how many rows one epoch has; trials of the record that were left running
+    """One study's search. `train_rows` is how many rows one epoch has, `capacity` how many trials the engines hold at
+    once; trials of the record that were left running
     or interrupted go on first. `config.search.trials` counts all trials of the study, earlier ones too."""
 
-    def __init__(self, config: StudyConfig, space: Space, recorder: Recorder, train_rows: int) -> None:
+    def __init__(self, config: StudyConfig, space: Space, recorder: Recorder, train_rows: int, capacity: int) -> None:
         self._recorder = recorder
+        self.concurrent = concurrency(config, capacity)
         self._total = config.search.trials
         minutes = config.search.time_budget_minutes
         self._deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
@@ -50,7 +61,8 @@ class Search:
         self._sampler = StudySampler(
             space,
             seed=config.search.seed,
-            startup_trials=config.search.startup_trials,
+            # so many are asked before any has ended: there is nothing to learn from yet
+            startup_trials=max(config.search.startup_trials, min(self.concurrent, self._total)),
             start_points=config.start_points,
             earlier=earlier,
         )

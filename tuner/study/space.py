@@ -46,9 +46,10 @@ class Space:
                 active[name] = params[name] = _ask(trial, name, entry)
         return params
 
-    def distributions(self) -> dict[str, BaseDistribution]:
-        """The Optuna distribution of every searched entry, conditional ones included."""
-        found = {name: _distribution(entry) for name, entry in self.entries.items()}
+    def distributions(self, *, conditional: bool = True) -> dict[str, BaseDistribution]:
+        """The Optuna distribution of every searched entry, with or without those that carry `when`."""
+        entries = {name: entry for name, entry in self.entries.items() if conditional or not _when(entry)}
+        found = {name: _distribution(entry) for name, entry in entries.items()}
         return {name: distribution for name, distribution in found.items() if distribution is not None}
 
     def searched(self, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -114,7 +114,8 @@ class _Run:
             versions=_versions(),
         )
         write_text(self._folder.path / "config.yaml", config_to_yaml(self._config))
-        search = self._search = Search(self._config, self._space, recorder, infos[0].train_rows if infos else 0)
+        rows, capacity = infos[0].train_rows if infos else 0, sum(info.max_pack for info in infos)
+        search = self._search = Search(self._config, self._space, recorder, rows, capacity)
         recorder.open(lambda: search.asha.to_json() if search.asha else {})
         try:
             state = self._phases(recorder, search) if infos else INTERRUPTED

@@ -13,7 +13,6 @@ from safetensors import SafetensorError, safe_open
 from tuner.bases.describe import describe
 from tuner.bases.load import load_classifier, load_tokenizer, quiet
 from tuner.errors import StoreError
-from tuner.tasks.sentiment.prepare import NAMES
 
 BATCH = 32
 
@@ -28,14 +27,15 @@ class SentimentPredictor:
         try:
             details = json.loads((adapter / "tuner.json").read_text(encoding="utf-8"))
             revision = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("revision")
-            base_model, labels, self.max_length = details["base_model"], details["labels"], details["max_length"]
+            base_model, self.max_length = details["base_model"], details["max_length"]
+            self.names = [str(name) for name in details["labels"]]
             with safe_open(adapter / "adapter_model.safetensors", framework="pt"):
                 pass  # else PEFT, which misses the file, asks the hub for it
         except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
             raise StoreError(f"{adapter} is not a saved adapter: {error}. Name a study's best folder.") from error
         facts = describe(base_model, revision)
         self.tokenizer = load_tokenizer(facts)
-        base = load_classifier(facts, labels)
+        base = load_classifier(facts, len(self.names))
         try:
             with quiet():
                 self.model = PeftModel.from_pretrained(base, str(adapter)).eval()
@@ -45,7 +45,7 @@ class SentimentPredictor:
 
     @torch.no_grad()
     def predict(self, inputs: Sequence[str]) -> list[dict[str, Any]]:
-        """label (0 or 1), its name, its probability, and the text, of each input."""
+        """label (from 0), the name that the training data gave it, its probability, and the text, of each input."""
         answers: list[dict[str, Any]] = []
         for start in range(0, len(inputs), BATCH):
             texts = list(inputs[start : start + BATCH])
@@ -55,5 +55,5 @@ class SentimentPredictor:
             probabilities = self.model(**batch).logits.softmax(-1)
             for text, row in zip(texts, probabilities.tolist(), strict=True):
                 label = max(range(len(row)), key=row.__getitem__)
-                answers.append({"label": label, "name": NAMES[label], "probability": row[label], "text": text})
+                answers.append({"label": label, "name": self.names[label], "probability": row[label], "text": text})
         return answers

@@ -14,7 +14,7 @@ from tuner.data.fingerprint import fingerprint_splits
 from tuner.data.language import language_warning
 from tuner.data.validate import ValidationReport, clean, validate_classification
 from tuner.errors import BaseModelError, ConfigError, Problem
-from tuner.lora.layouts import EncoderLayout, layout_of, lora_modules, matching
+from tuner.lora.layouts import EncoderLayout, layout_of, lora_modules, matching, translated
 from tuner.tasks.sentiment.reviews import embedded_splits
 from tuner.tasks.task import Prepared
 
@@ -83,7 +83,7 @@ def _rank_problems(config: StudyConfig, width: int) -> list[Problem]:
 
 
 def _target_problems(config: StudyConfig, modules: Sequence[str], layout: EncoderLayout) -> list[Problem]:
-    parts = (*layout.attention_inputs, layout.output, layout.up, layout.down)
+    parts = layout.parts
     # the last word where it names one part alone, as in query; more of the name where it does not, as in output.dense
     last = [part.rpartition(".")[2] for part in parts]
     leaves = [end if last.count(end) == 1 else part for part, end in zip(parts, last, strict=True)]
@@ -91,7 +91,7 @@ def _target_problems(config: StudyConfig, modules: Sequence[str], layout: Encode
     points = [point["target_modules"] for point in config.start_points if "target_modules" in point]
     for targets in [*_values(config.space.get("target_modules"), None), *points]:
         for target in [targets] if isinstance(targets, str) else targets or []:
-            if not matching(modules, [target]):
+            if not matching(modules, translated([target], layout)):
                 rule = f"the base {config.base_model} has no such module"
                 problems[target] = Problem("space.target_modules", target, rule, f"It has: {', '.join(leaves)}.")
     return list(problems.values())
@@ -132,6 +132,6 @@ def _with_truncated(report: ValidationReport, splits: Splits, facts: BaseFacts, 
 
 
 def targets_of(params: Mapping[str, Any], layout: EncoderLayout) -> list[str]:
-    """The target modules of a trial: its own, or the default of the layout."""
+    """The target modules of a trial in the base's words: its own, or the default of the layout."""
     targets = params.get("target_modules")
-    return [targets] if isinstance(targets, str) else list(targets or default_targets(layout))
+    return translated([targets] if isinstance(targets, str) else targets or default_targets(layout), layout)

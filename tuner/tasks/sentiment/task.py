@@ -27,7 +27,7 @@ from tuner.lora.packed import Pack, PackContext, wrap_linears
 from tuner.lora.parameters import AdapterShape
 from tuner.lora.ragged import Ragged
 from tuner.tasks.sentiment.predict import SentimentPredictor
-from tuner.tasks.sentiment.prepare import LABELS, targets_of
+from tuner.tasks.sentiment.prepare import LABELS, NAMES, targets_of
 from tuner.tasks.task import Prepared
 
 EVAL_TOKENS = 8192  # tokens of one forward in evaluation: large enough for full speed, small enough for any device
@@ -54,6 +54,7 @@ class SentimentTask:
         model.to(device=self.device, dtype=device.dtype)
         self.model = model.eval()
         self.encoder = RaggedEncoder(model)
+        self.names = list(splits.label_names or NAMES)
         self.max_length = config.data.max_length
         self.tokenizer = load_tokenizer(self.facts)
         self.rows = {name: self._tokenise([row.text for row in rows]) for name, rows in splits.named().items()}
@@ -136,7 +137,12 @@ class SentimentTask:
             task_type="SEQ_CLS",
         )
         self.tokenizer.save_pretrained(directory)
-        details = {"task": "sentiment", "base_model": self.facts.name, "max_length": self.max_length, "labels": LABELS}
+        details = {
+            "task": "sentiment",
+            "base_model": self.facts.name,
+            "max_length": self.max_length,
+            "labels": self.names,
+        }
         (directory / "tuner.json").write_text(json.dumps(details, indent=1) + "\n", encoding="utf-8")
 
     @staticmethod
@@ -193,7 +199,7 @@ class SentimentTask:
         """What the base without adapters makes of the rows (rows, H), computed once."""
         if split not in self._embedded:
             bare = Pack(pack.store, [], pack.dtype, train=False)
-            embedded = torch.empty(len(rows), self.model.config.hidden_size, device=self.device)
+            embedded = torch.empty(len(rows), self.encoder.width, device=self.device)
             for chunk in self._chunks(split, rows, 1):
                 tokens = [self.rows[split][index] for index in chunk]
                 embedded[chunk] = self._embeddings(*self._hidden(bare, [tokens], first_only=False))
