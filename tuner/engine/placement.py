@@ -46,9 +46,9 @@ def share_cores(threads: int, concurrent: int | None) -> CpuShare:
     """Engines for `threads` cores that train `concurrent` trials at once (None: as many as there may be).
 
     Engines of one thread do more than one of many, because small operations do not wait for threads to meet: on 2
-    cores, two with 8 trials each trained 24 % more tokens a second than one with 16, and one thread more alone than two
-    together did with 1 trial. On one thread a pack of 4 trains nearly as fast as one of 8, a pack of 2 three quarters as
-    fast. Each engine has a base of its own in memory, so one is added for each 2 trials only."""
+    cores, two with 8 trials each trained 24 % more tokens a second than one with 16, and with 1 trial one thread did
+    more than two. On one thread a pack of 4 trains nearly as fast as one of 8, a pack of 2 three quarters as fast. Each
+    engine has a base of its own in memory, so one is added for each 2 trials only."""
     most = min(concurrent or MOST_TRIALS[_CPU], MOST_TRIALS[_CPU])
     engines = max(1, min(threads, most // _FEWEST_TRIALS))
     each, more = divmod(threads, engines)

@@ -27,7 +27,7 @@ class Observer(Protocol):
         """The study goes from searching to re-running the top k to exporting."""
 
     def on_report(self, trial: TrialRecord, report: Report) -> None:
-        """A trial reported, a re-run among them (its id then ends in -seed-<seed>). `trial` holds the report already."""
+        """A trial reported, a re-run among them (its id ends in -seed-<seed>). `trial` holds the report already."""
 
     def on_trial_end(self, trial: TrialRecord) -> None:
         """A trial ended; `trial.state` and `trial.message` say how."""
