@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import queue
 import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import ray
@@ -133,16 +134,19 @@ class OnRay:
     ) -> None:
         """A thread for each that a slot is free for; callbacks are called from the caller's thread."""
         with ThreadPoolExecutor(max_workers=sum(info.max_pack for info in self._infos)) as threads:
-            runs = [threads.submit(self._train_one, spec) for spec in specs]
-            for run in as_completed(runs):
-                try:
-                    reports, trained = run.result()
-                except Stopped:
+            events: queue.SimpleQueue[Report | Future[Trained | None]] = queue.SimpleQueue()
+            for spec in specs:
+                threads.submit(self._train_one, spec, events.put).add_done_callback(events.put)
+            left = len(specs)
+            while left:
+                event = events.get()
+                if isinstance(event, Report):
+                    on_report(event)
                     continue
-                for report in reports:
-                    on_report(report)
-                if trained is not None:
-                    on_trained(trained)
+                left -= 1
+                with contextlib.suppress(Stopped):
+                    if (trained := event.result()) is not None:
+                        on_trained(trained)
 
     def export(self, spec: TrialSpec, checkpoint: bytes) -> dict[str, bytes]:
         """See `Runner.export`."""
@@ -162,9 +166,8 @@ class OnRay:
     def _samples(self, spec: TrialSpec) -> int:
         return round(float(spec.params.get("epochs", 1)) * self._infos[0].train_rows)
 
-    def _train_one(self, spec: TrialSpec) -> tuple[list[Report], Trained | None]:
+    def _train_one(self, spec: TrialSpec, on_report: Callable[[Report], None]) -> Trained | None:
         pool = self._up()
-        reports: list[Report] = []
         best: Report | None = None
         try:
             pool.start(spec, self._samples(spec))
@@ -172,17 +175,17 @@ class OnRay:
                 report, checkpoint = pool.advance(spec.trial_id)
                 if report.status != "ok":
                     log.warning("%s failed: %s %s", spec.trial_id, report.status, report.message)
-                    return reports, None
-                reports.append(report)
+                    return None
+                on_report(report)
                 best = better(best, report)
                 if report.done:
                     test = pool.evaluate(spec.trial_id, "test")
-                    return reports, Trained(spec, best, test, checkpoint or b"")
+                    return Trained(spec, best, test, checkpoint or b"")
         except TunerError as error:
             if pool.broken is not None:
                 raise
             log.warning("%s failed: %s", spec.trial_id, error)
-            return reports, None
+            return None
         finally:
             pool.stop(spec.trial_id)
 
