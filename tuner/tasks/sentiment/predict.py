@@ -45,7 +45,7 @@ class SentimentPredictor:
 
     @torch.no_grad()
     def predict(self, inputs: Sequence[str]) -> list[dict[str, Any]]:
-        """label (from 0), the name that the training data gave it, its probability, and the text, of each input."""
+        """label (from 0), the name that the training data gave it, and its probability, of each input."""
         answers: list[dict[str, Any]] = []
         for start in range(0, len(inputs), BATCH):
             texts = list(inputs[start : start + BATCH])
@@ -53,7 +53,7 @@ class SentimentPredictor:
                 texts, truncation=True, max_length=self.max_length, padding=True, return_tensors="pt"
             )
             probabilities = self.model(**batch).logits.softmax(-1)
-            for text, row in zip(texts, probabilities.tolist(), strict=True):
+            for row in probabilities.tolist():
                 label = max(range(len(row)), key=row.__getitem__)
-                answers.append({"label": label, "name": self.names[label], "probability": row[label], "text": text})
+                answers.append({"label": label, "name": self.names[label], "probability": row[label]})
         return answers
