@@ -3,8 +3,8 @@
 Two sides run 200 trials that train nothing, each in a process of its own, interleaved, at the same concurrency:
 
 - stock: Ray Tune alone, a class trainable whose step returns a number, BasicVariant, FIFO, reused actors, no
-checkpoints; - ours: `run_study` on the null engine: TPE, an engine actor, a checkpoint on disk for every report,
-study.db, study.json.
+  checkpoints;
+- ours: `run_study` on the null engine: TPE, engine actors, a checkpoint on disk for every report, study.db, study.json.
 
 A trial's cost is taken between the end of the first trials (as many as run at once) and the end of the last, so the
 start of Ray and of the stock side's actors (a process for each trial that runs at once) counts for neither; it is

@@ -85,12 +85,11 @@ class Pack:
         leading = slots == list(range(len(slots)))
         self.index = torch.tensor(slots, dtype=torch.long, device=store.device)
         chosen = store.weights[: len(slots)] if leading else store.weights[self.index]
-        # (N, size): alpha / rank is multiplied into B, and into the gradient of B
-        scales = torch.tensor([member.scale for member in members], device=store.device)
-        self._scales = torch.where(store.layout.is_b.to(store.device), scales[:, None], 1.0)
-        self.weights = (chosen * self._scales).to(dtype)  # one cast a step serves all layers
+        # (N, size) in the base's dtype: one cast a step serves all layers
+        self.weights = chosen.to(dtype)
         self.exact = chosen  # fp32, for modules trained in full
         self.gradients = torch.zeros_like(chosen) if train else None
+        self.scales = torch.tensor([member.scale for member in members], dtype=dtype, device=store.device)
         self.rates = torch.tensor([member.dropout for member in members], device=store.device)
         self.drops = train and any(member.dropout > 0 for member in members)
         self.rows = Stretches([])
@@ -133,7 +132,7 @@ class Pack:
     def flush_gradients(self) -> None:
         """Copy the gathered gradients to the store's rows."""
         assert self.gradients is not None
-        self.store.gradients[self.index] = self.gradients * self._scales
+        self.store.gradients[self.index] = self.gradients
 
 
 class PackContext:
@@ -149,8 +148,8 @@ class PackContext:
 class _LoraLinear(torch.autograd.Function):
     """The frozen layer with every member's LoRA beside it: x (T, in) -> y (T, out).
 
-    With x~ the input after dropout, u = x~ A^T, and B holding alpha / rank: y = x W^T + b + u B^T; dB^T = u^T g,
-    gu = g B, dA = gu^T x~, dx = g W + gu A * mask. The gradients of A and B are written to the pack.
+    With x~ the input after dropout, s = alpha / rank and u = s x~ A^T: y = x W^T + b + u B^T; dB^T = u^T g,
+    gu = s g B, dA = gu^T x~, dx = g W + gu A * mask. The gradients of A and B are written to the pack.
     """
 
     @staticmethod
@@ -161,6 +160,7 @@ class _LoraLinear(torch.autograd.Function):
         a, b = layout.view(pack.weights, f"{site.name}.A"), layout.view(pack.weights, f"{site.name}.B")
         padded, mask = pack.padded(x, place)  # (N, M, in)
         u = torch.bmm(padded, a.transpose(1, 2))  # (N, M, R)
+        u *= pack.scales[:, None, None]
         y = frozen.forward(x).add_(stretches.unpad(torch.bmm(u, b)))  # (T, out)
         ctx.frozen, ctx.pack, ctx.site, ctx.stretches = frozen, pack, site, stretches
         ctx.save_for_backward(padded, mask, u, a, b)
@@ -173,6 +173,7 @@ class _LoraLinear(torch.autograd.Function):
         g = ctx.stretches.pad(grads[0])  # (N, M, out)
         layout.view(pack.gradients, f"{name}.B").add_(torch.bmm(u.transpose(1, 2), g))  # (N, R, out)
         gu = torch.bmm(g, b.transpose(1, 2))  # (N, M, R)
+        gu *= pack.scales[:, None, None]
         layout.view(pack.gradients, f"{name}.A").add_(torch.bmm(gu.transpose(1, 2), padded))  # (N, R, in)
         if not ctx.needs_input_grad[0]:
             return None, None, None, None, None, None

@@ -65,10 +65,6 @@ class Layout:
                 self.slices[f"{site.name}.bias"] = (slice(at, at + site.outputs), (1, site.outputs))
                 at += site.outputs
         self.size = at
-        self.is_b = torch.zeros(at, dtype=torch.bool)
-        """Which numbers of a row belong to a matrix B (size,)."""
-        for name, (where, _) in self.slices.items():
-            self.is_b[where] = name.endswith(".B")
 
     def view(self, rows: torch.Tensor, name: str) -> torch.Tensor:
         """The tensor `name` of every row: (N, size) -> (N, *shape), no copy."""

@@ -19,6 +19,7 @@ from tuner.device import select_devices
 from tuner.device_host import cores
 from tuner.engine.contract import EngineSettings, TrialSpec
 from tuner.engine.placement import MOST_TRIALS, share_cores
+from tuner.study.search import concurrency
 
 STARTUP_SECONDS = 12.0  # Ray and the engine's imports, on two cores
 
@@ -69,7 +70,7 @@ def make_plan(config: StudyConfig) -> Plan:
     found = []
     train_rows = 0
     for device in select_devices(config.devices, config.precision):
-        pack = min(MOST_TRIALS[device.kind], config.search.concurrent or MOST_TRIALS[device.kind], config.search.trials)
+        pack, why = pack_size(config, device.kind)
         threads = share_cores(cores(), config.search.concurrent).threads if device.kind == "cpu" else (1,)
         engines = min(len(threads), pack)
         packed = -(-pack // engines)
@@ -83,11 +84,6 @@ def make_plan(config: StudyConfig) -> Plan:
         finally:
             engine.close()
         used = engines * measured.base_mb + pack * (measured.adapter_mb or 0.0)
-        why = f"a {device.kind} packs up to {MOST_TRIALS[device.kind]}"
-        if config.search.trials < MOST_TRIALS[device.kind]:
-            why = f"the study has {pack} trials"
-        elif config.search.concurrent == pack:
-            why = "search.concurrent says so"
         if measured.fitting < packed:
             why, pack = f"more do not fit in {device.memory_mb:,.0f} MB", measured.fitting * engines
         elif used < device.memory_mb:
@@ -110,6 +106,19 @@ def make_plan(config: StudyConfig) -> Plan:
             )
         )
     return _added_up(config, tuple(found), train_rows, prepared.warnings)
+
+
+def pack_size(config: StudyConfig, kind: str) -> tuple[int, str]:
+    """How many trials a device of this kind trains at once, by the search's own rule, and why so many."""
+    most, trials = MOST_TRIALS[kind], config.search.trials
+    pack = min(most, trials, concurrency(config, most))
+    if pack == config.search.concurrent:
+        return pack, "search.concurrent says so"
+    if pack == trials:
+        return pack, f"the study has {pack} trial{'s' if pack != 1 else ''}"
+    if pack < most:
+        return pack, "so that the later trials learn from the earlier ones"
+    return pack, f"a {kind} packs up to {most}"
 
 
 def largest(config: StudyConfig, own: dict[str, Any]) -> dict[str, Any]:

@@ -41,8 +41,8 @@ def concurrency(config: StudyConfig, capacity: int) -> int:
 
 class Search:
     """One study's search. `train_rows` is how many rows one epoch has, `capacity` how many trials the engines hold at
-    once; trials of the record that were left running
-    or interrupted go on first. `config.search.trials` counts all trials of the study, earlier ones too."""
+    once; trials of the record that were left running or interrupted go on first. `config.search.trials` counts all
+    trials of the study, earlier ones too."""
 
     def __init__(self, config: StudyConfig, space: Space, recorder: Recorder, train_rows: int, capacity: int) -> None:
         self._recorder = recorder
