@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tuner.device import THREAD_ENVIRONMENT
+from tuner.device import COMPUTE_ENVIRONMENT
 from tuner.device_host import cores
 from tuner.errors import StudyError
 
@@ -40,7 +40,7 @@ def connected() -> Iterator[None]:
     """Within this context Ray is connected. Raises StudyError if the cluster cannot be reached or Ray cannot start."""
     address = os.environ.get("RAY_ADDRESS")
     if not address:
-        for name, value in {**_LOCAL_ENVIRONMENT, **THREAD_ENVIRONMENT}.items():
+        for name, value in {**_LOCAL_ENVIRONMENT, **COMPUTE_ENVIRONMENT}.items():
             os.environ.setdefault(name, value)
         _let_workers_import_us()
     import ray

@@ -25,10 +25,18 @@ if TYPE_CHECKING:
 KINDS = ("cuda", "mps", "cpu")
 """Kinds of device, best first."""
 
-# GNU OpenMP lets a thread that waits for the others spin on its core. Where anything else runs there, the thread it
-# waits for gets no core to go on: two training threads beside one busy process were more than ten times slower. With a
-# short spin they sleep instead. Read when torch is first imported; a value that the user set stays.
-THREAD_ENVIRONMENT = {"GOMP_SPINCOUNT": "20000"}
+COMPUTE_ENVIRONMENT = {
+    # GNU OpenMP lets a thread that waits for the others spin on its core. Where anything else runs there, the thread it
+    # waits for gets no core to go on: two training threads beside one busy process were more than ten times slower.
+    # With a short spin they sleep instead. Read when torch is first imported.
+    "GOMP_SPINCOUNT": "20000",
+    # glibc asks the kernel for huge pages, where it has them (2.35 and later; others ignore it): batches of ever
+    # different sizes touch fresh memory at every step. On a CPU 5 % faster in training and 9 % in evaluation. Read when
+    # a process starts, so it acts in the processes that this one starts.
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+"""What processes that compute have in their environment; a value that the user set stays."""
+
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 """Names of dtypes in configs, and what torch calls them."""
 

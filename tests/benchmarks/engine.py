@@ -226,10 +226,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import torch
     from transformers import AutoConfig
 
-    from tuner.device import THREAD_ENVIRONMENT
+    from tuner.device import COMPUTE_ENVIRONMENT
     from tuner.engine.placement import share_cores
 
-    os.environ.update(THREAD_ENVIRONMENT)  # as the tuner's own processes have it
+    os.environ.update(COMPUTE_ENVIRONMENT)  # as the tuner's own processes have it
     cores = os.cpu_count() or 1
     say(f"engine on {machine()}, torch {torch.__version__}{' (quick: no result)' if options.quick else ''}")
     with scratch() as folder:

@@ -132,9 +132,9 @@ def _dispatch(arguments: list[str]) -> int:
         near = get_close_matches(options.verb, VERBS, 1)
         hint = f"Did you mean {near[0]}?" if near else f"Use one of: {', '.join(VERBS)}."
         parser.error(f"there is no verb {options.verb!r}. {hint}")
-    from tuner.device import THREAD_ENVIRONMENT
+    from tuner.device import COMPUTE_ENVIRONMENT
 
-    for name, value in THREAD_ENVIRONMENT.items():
+    for name, value in COMPUTE_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     chosen = verb_parser(options.verb).parse_args(options.rest)
     chosen.command = shlex.join(["tuner", options.verb, *options.rest])

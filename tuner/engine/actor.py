@@ -12,7 +12,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from tuner.device import THREAD_ENVIRONMENT, ray_resources
+from tuner.device import COMPUTE_ENVIRONMENT, ray_resources
 from tuner.engine.contract import Engine, EngineInfo, EngineLoad, EngineSettings, Report, TrialSpec
 from tuner.errors import EngineError, TunerError
 
@@ -104,6 +104,6 @@ def start_actor(path: str, settings: EngineSettings, place: Place) -> Any:
         max_concurrency=settings.max_pack + _SPARE_CALLS,
         max_restarts=0,
         # a cluster of one's own inherits it from this process
-        runtime_env={"env_vars": THREAD_ENVIRONMENT} if os.environ.get("RAY_ADDRESS") else None,
+        runtime_env={"env_vars": COMPUTE_ENVIRONMENT} if os.environ.get("RAY_ADDRESS") else None,
         scheduling_strategy=NodeAffinitySchedulingStrategy(place.node_id, soft=False),
     ).remote(path, settings)

@@ -78,7 +78,7 @@ class Packing:
         free = [slot for slot in range(self.max_pack) if slot not in taken]
         if not free:
             raise TrialError("failed", f"the engine is full: it holds {self.max_pack} trials already")
-        plan = TrialPlan(spec, self.task.train_rows, self.config.search.reports_per_epoch)
+        plan = TrialPlan(spec, self.costs, self.config.search.reports_per_epoch)
         trial = Trial(plan, free[0], self.device.torch)
         shape = self.task.shape(spec.params)
         if checkpoint is None:
