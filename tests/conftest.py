@@ -7,11 +7,11 @@ from functools import cache
 
 import pytest
 
-from tuner.device import THREAD_ENVIRONMENT
+from tuner.device import COMPUTE_ENVIRONMENT
 
 # Before any test imports a library that reads it: a test that needs the network fails at once instead of hanging.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-for name, value in THREAD_ENVIRONMENT.items():
+for name, value in COMPUTE_ENVIRONMENT.items():
     os.environ.setdefault(name, value)
 
 
