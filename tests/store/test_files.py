@@ -22,6 +22,21 @@ def test_a_study_round_trip(tmp_path: Path) -> None:
     assert files.read_study(tmp_path / "reviews") == record
 
 
+def test_a_study_is_saved_a_trial_a_line(tmp_path: Path) -> None:
+    record = study()
+    files.write_study(tmp_path, record)
+    text = (tmp_path / "study.json").read_text(encoding="utf-8")
+    assert json.loads(text) == files.finite(record.to_json())
+    lines = text.partition('"trials": [')[2].splitlines()[1:-2]
+    assert [json.loads(line.removesuffix(","))["trial_id"] for line in lines] == [t.trial_id for t in record.trials]
+
+
+def test_a_study_without_trials_is_saved(tmp_path: Path) -> None:
+    record = study(trials=0)
+    files.write_study(tmp_path, record)
+    assert files.read_study(tmp_path) == record
+
+
 def test_nan_and_infinity_become_null(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     files.write_json(path, {"a": math.nan, "b": [math.inf, 1.5, {"c": -math.inf}], "d": (1, 2)})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,16 @@ from tuner.store.records import StudyRecord
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Replace `path` with `data` in one step. Makes its folder. Raises StoreError when the disk refuses."""
+    _write(path, (data,))
+
+
+def _write(path: Path, parts: Iterable[bytes]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                file.writelines(parts)
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(temporary, 0o644)
@@ -40,7 +46,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, data: Any) -> None:
     """Replace `path` with JSON in one step. NaN is written as null: JSON has none."""
-    write_text(path, json.dumps(finite(data), indent=1, ensure_ascii=False, default=str, allow_nan=False) + "\n")
+    write_text(path, _json(data, indent=1) + "\n")
 
 
 def finite(data: Any) -> Any:
@@ -66,5 +72,20 @@ def read_study(folder: Path) -> StudyRecord:
 
 
 def write_study(folder: Path, record: StudyRecord) -> None:
-    """Save a study's record as study.json."""
-    write_json(folder / "study.json", record.to_json())
+    """Save a study's record as study.json: a trial a line, after everything else."""
+    _write(folder / "study.json", (part.encode("utf-8") for part in _study_parts(record)))
+
+
+def _study_parts(record: StudyRecord) -> Iterator[str]:
+    """The record's JSON piece by piece. A study saves it again and again while it runs: copied and turned into text as
+    a whole, it would take many times its own size of memory each time, more with every trial."""
+    rest = replace(record, trials=()).to_json()
+    del rest["trials"]
+    yield _json(rest, indent=1).removesuffix("\n}") + ',\n "trials": ['
+    for number, trial in enumerate(record.trials):
+        yield (",\n  " if number else "\n  ") + _json(trial.to_json())
+    yield "\n ]\n}\n"
+
+
+def _json(data: Any, indent: int | None = None) -> str:
+    return json.dumps(finite(data), indent=indent, ensure_ascii=False, default=str, allow_nan=False)

@@ -7,13 +7,13 @@ and nothing else. Knows nothing of Ray, Optuna or files: `store/files.py` writes
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 RUNNING, COMPLETE, PRUNED, FAILED, INTERRUPTED = "running", "complete", "pruned", "failed", "interrupted"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TrialRecord:
     """One trial. `reports` are the metrics of each report, oldest first, with "samples" among them; `best` is the
     index of the report with the highest score, None before the first. `state` is one of the five above; `message`
@@ -42,6 +42,10 @@ class TrialRecord:
         score = metrics.get("score", float("nan"))
         better = math.isfinite(score) and (self.score is None or score > self.score)
         return replace(self, reports=reports, best=len(reports) - 1 if better else self.best)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dicts and lists, ready for json.dumps; shared with the record, so not to be changed."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 @dataclass(frozen=True)

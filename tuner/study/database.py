@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,13 @@ from optuna.trial import FrozenTrial, TrialState
 from tuner.errors import StoreError
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class _Written:
-    """What the file holds of a trial."""
+    """What the file holds of a trial; of one that is finished, `steps` are not remembered."""
 
     row: int
     state: TrialState
-    steps: set[int] = field(default_factory=set)
+    steps: frozenset[int] = frozenset()
 
 
 class StudyDatabase:
@@ -88,7 +88,7 @@ class StudyDatabase:
         )
         self._study_id = storage.get_study_id_from_name(study.study_name)
         for trial in storage.get_all_trials(self._study_id):
-            self._written[trial.number] = _Written(trial._trial_id, trial.state, set(trial.intermediate_values))
+            self._written[trial.number] = _written(trial._trial_id, trial)
         storage.remove_session()
         storage.engine.dispose()  # connections made before the pragmas
         self._engine = storage.engine
@@ -126,8 +126,7 @@ class StudyDatabase:
                     for step, value in trial.intermediate_values.items()
                     if step not in known.steps
                 ]
-                steps_kept = set() if trial.state.is_finished() else set(trial.intermediate_values)
-                written[trial.number] = _Written(known.row, trial.state, steps_kept)
+                written[trial.number] = _written(known.row, trial)
             for model, rows in (
                 (models.TrialParamModel, params),
                 (models.TrialValueModel, values),
@@ -154,6 +153,12 @@ def waiting(trial: FrozenTrial) -> FrozenTrial:
     paused = copy.copy(trial)
     paused.state = TrialState.WAITING
     return paused
+
+
+def _written(row: int, trial: FrozenTrial) -> _Written:
+    if trial.state.is_finished():
+        return _Written(row, trial.state)
+    return _Written(row, trial.state, frozenset(trial.intermediate_values))
 
 
 def _params(row: int, trial: FrozenTrial) -> list[dict[str, Any]]:

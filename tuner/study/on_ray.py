@@ -27,6 +27,7 @@ from tuner.engine.pool import Pool, Stopped
 from tuner.errors import EngineError, TunerError
 from tuner.study.database import warm_up
 from tuner.study.folder import StudyFolder
+from tuner.study.heap import return_large_buffers
 from tuner.study.in_process import better
 from tuner.study.runner import Trained
 from tuner.study.search import Search
@@ -67,6 +68,7 @@ class OnRay:
 
     def start(self) -> list[EngineInfo]:
         """Start an actor a device; while they import torch and load the base, this process imports Ray Tune."""
+        return_large_buffers()
         places = place_engines(self._config.devices, _nodes(), self._config.search.concurrent)
         labels = [place.label for place in places]
         settings = []
@@ -91,7 +93,7 @@ class OnRay:
 
         from tuner.study.host import hosted
         from tuner.study.trial import LoraTrial, Shared, sharing
-        from tuner.study.tune_search import TuneScheduler, TuneSearcher, WhenStopped
+        from tuner.study.tune_search import NoProgress, TuneScheduler, TuneSearcher, WhenStopped
 
         pool = self._up()
         if search.remaining == 0:
@@ -118,6 +120,7 @@ class OnRay:
                     name="trials",
                     storage_path=storage,
                     verbose=0,
+                    callbacks=[NoProgress()],
                     stop=WhenStopped(lambda: self._stopping.is_set() or pool.broken is not None),
                     failure_config=tune.FailureConfig(max_failures=_RETRIES),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),

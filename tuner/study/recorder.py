@@ -8,6 +8,7 @@ database and the trials' files every second and study.json every few seconds, le
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -94,7 +95,9 @@ class Recorder:
     def report(self, report: Report, engine: str, frozen: FrozenTrial) -> TrialRecord:
         """A trial reported. Returns its record with the report."""
         old = self._trials[report.trial_id]
-        trial = replace(old.with_report({**report.metrics, "samples": report.samples}), engine=engine)
+        # Names that come from another process are new strings each time; the records share one of each.
+        metrics = {sys.intern(name): value for name, value in report.metrics.items()}
+        trial = replace(old.with_report({**metrics, "samples": report.samples}), engine=engine)
         self._set(trial)
         self._database.put(frozen)
         self.watched.tell("on_report", trial, report)
@@ -134,17 +137,17 @@ class Recorder:
 
     def _work(self) -> None:
         due = time.monotonic() + SAVE_EVERY
-        while not self._stop.wait(FLUSH_EVERY):
-            try:
+        try:
+            self._flush()  # opens the database while the first trials run, and says at once if that cannot be
+            while not self._stop.wait(FLUSH_EVERY):
                 self._flush()
                 if time.monotonic() >= due:
                     began = time.monotonic()
                     self._save()
                     due = time.monotonic() + max(SAVE_EVERY, 20 * (time.monotonic() - began))
-            except StoreError as error:
-                log.error("%s", error)
-                self._broken = error
-                return
+        except StoreError as error:
+            log.error("%s", error)
+            self._broken = error
 
     def _flush(self) -> None:
         self._database.flush()

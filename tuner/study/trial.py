@@ -79,7 +79,7 @@ class LoraTrial(tune.Trainable):  # type: ignore[misc,unused-ignore]
         return {REPORT: report, ENGINE: engine, SCORE: score, SAMPLES: report.samples, "done": done}
 
     def get_auto_filled_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Only what Tune needs: it keeps statistics of every number in a result for every trial, 1 kB each."""
+        """Only what Tune needs: it keeps statistics of every number in a running trial's results, 1 kB each."""
         return {TRIAL_ID: self.trial_id, TIME_THIS_ITER_S: kwargs.get("time_this_iter")}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ray.tune import Stopper
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -70,9 +71,18 @@ class TuneScheduler(_Bound, FIFOScheduler):  # type: ignore[misc,unused-ignore]
         """A last report comes here instead of `on_trial_result`; one that was taken in there is not taken in twice."""
         if REPORT in result:
             self._search.report(result[REPORT], result[ENGINE])
-        # Tune's running averages of every metric, 8 kB a trial that nobody asks for once it ended.
-        trial.run_metadata.metric_analysis.clear()
-        trial.run_metadata.metric_n_steps.clear()
+        _forget_ended(tune_controller)
+
+
+class NoProgress(_Bound, TrialProgressCallback):  # type: ignore[misc,unused-ignore]
+    """Stands for the callback that Tune adds where none of its kind is given. Tune's prints nothing either at verbosity
+    0, yet remembers every trial."""
+
+    def log_result(self, trial: Trial, result: dict[str, Any], error: bool = False) -> None:
+        """Nothing to print: the study's observer shows what happens."""
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Nothing to print."""
 
 
 class WhenStopped(_Bound, Stopper):  # type: ignore[misc,unused-ignore]
@@ -87,3 +97,18 @@ class WhenStopped(_Bound, Stopper):  # type: ignore[misc,unused-ignore]
     def stop_all(self) -> bool:
         """Whether to end now."""
         return self._condition()
+
+
+def _forget_ended(controller: Any) -> None:
+    """Take the trials that have ended out of Tune's tables, where they would stay until the study ends, 13 kB each with
+    the averages of their metrics; the study's record has what there is to know. The trial that is just completing stays
+    until the next one does. Not to be called at an error: a trial that is tried again passes for failed meanwhile."""
+    ended = controller._stopped_trials | controller._failed_trials
+    for table in (
+        controller._stopped_trials,
+        controller._failed_trials,
+        controller._live_trials,
+        controller._trials_to_cache,
+    ):
+        table -= ended
+    controller._trials[:] = [trial for trial in controller._trials if trial not in ended]

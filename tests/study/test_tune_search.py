@@ -1,0 +1,55 @@
+"""What Ray Tune keeps of a study in memory: the trials that run."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import pytest
+from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
+
+from tests.engine.null_engine import NULL_ENGINE
+from tests.study.factory import SPACE, make_config
+from tests.study.test_study import Watcher
+from tuner.store.records import COMPLETE, TrialRecord
+from tuner.study.study import run_study
+from tuner.study.tune_search import NoProgress
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("on_ray")]
+
+CONCURRENT = 4
+
+
+class Counting(Watcher):
+    """Counts Tune's trials in memory each time that one ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: list[int] = []
+
+    def on_trial_end(self, trial: TrialRecord) -> None:
+        gc.collect()
+        self.known.append(sum(isinstance(each, Trial) for each in gc.get_objects()))
+
+
+@pytest.mark.parametrize("ranks", [[4, 8], [13]], ids=["trials that end well", "trials that fail"])
+def test_tune_forgets_the_trials_that_ended(ranks: list[int], tmp_path: Path) -> None:
+    space = {**SPACE, "rank": {"type": "choice", "values": ranks}, "epochs": 1}
+    watcher = Counting()
+    config = make_config(
+        tmp_path, space=space, search__trials=24, search__concurrent=CONCURRENT, search__asha=None, search__top_k=1
+    )
+    if ranks == [13]:
+        with pytest.raises(Exception, match="no trial"):
+            run_study(config, engine=NULL_ENGINE, observer=watcher)
+    else:
+        record = run_study(config, engine=NULL_ENGINE, observer=watcher)
+        assert {trial.state for trial in record.trials} == {COMPLETE}
+    assert len(watcher.known) >= 24
+    assert max(watcher.known) <= 2 * CONCURRENT  # those that run, and one or two that start or have just ended
+
+
+def test_ours_is_taken_for_tunes_own_progress_callback() -> None:
+    assert issubclass(NoProgress, TrialProgressCallback)
+    assert {"log_result", "on_trial_complete"} <= vars(TrialProgressCallback).keys()
