@@ -13,6 +13,7 @@ from tests.engine.toy import furthest, make_packing, make_spec, weights
 from tuner.engine.contract import Report
 from tuner.engine.packing import Packing
 from tuner.errors import TrialError
+from tuner.lora.optim import average_step
 from tuner.lora.packed import Pack
 
 
@@ -105,7 +106,9 @@ def test_weights_that_turn_nan_at_the_last_step_are_found_by_the_report(toy_base
     for letter in "ab":
         packing.start(make_spec(letter, seed=ord(letter)))
     clean = packing.report(["a", "b"])
-    packing.store.weights[packing.trials["b"].slot] = torch.nan
+    slot = packing.trials["b"].slot
+    packing.store.weights[slot] = torch.nan
+    average_step(packing.store, slot, 1)
     spoilt = packing.report(["a", "b"])
     assert spoilt[0].metrics["validation_loss"] == clean[0].metrics["validation_loss"]
     assert (spoilt[0].status, spoilt[1].status, spoilt[1].done) == ("ok", "nan", True)

@@ -107,12 +107,12 @@ def test_the_best_is_kept_when_later_reports_are_worse(toy_bases: dict[str, Path
     for _ in range(40):
         for report in packing.advance(["a"]):
             if report.metrics["score"] > max(scores, default=0):
-                kept = weights(packing, "a")
+                kept = packing.store.tensors(0, "average")
             scores.append(report.metrics["score"])
     assert scores[-1] < max(scores)
     assert furthest(packing.adapter("a", "best")[0], kept) == 0
-    assert furthest(packing.adapter("a", "last")[0], weights(packing, "a")) == 0
-    assert furthest(kept, weights(packing, "a")) > 0
+    assert furthest(packing.adapter("a", "last")[0], packing.store.tensors(0, "average")) == 0
+    assert furthest(kept, packing.store.tensors(0, "average")) > 0
     assert packing.evaluate("a", "validation")["score"] == pytest.approx(max(scores), abs=1e-6)
 
 
@@ -137,9 +137,23 @@ def test_a_stopped_trial_goes_on_elsewhere_as_if_it_had_not(toy_bases: dict[str,
         assert {k: v for k, v in one.metrics.items() if k not in clocks} == {
             k: v for k, v in other.metrics.items() if k not in clocks
         }
-    for kind in ("weights", "first", "second"):
+    for kind in ("weights", "average", "first", "second"):
         assert furthest(going.store.tensors(0, kind), resumed.store.tensors(0, kind)) == 0
     assert furthest(going.adapter("a", "best")[0], resumed.adapter("a", "best")[0]) == 0
+
+
+def test_an_adapter_is_judged_and_kept_by_its_average(toy_bases: dict[str, Path]) -> None:
+    packing = make_packing(toy_bases["bert"])
+    packing.start(make_spec(learning_rate=0.05, epochs=1, batch_size=4))
+    report = packing.advance(["a"])
+    while not report:
+        report = packing.advance(["a"])
+    weights, average = (packing.store.tensors(0, kind) for kind in ("weights", "average"))
+    assert furthest(weights, average) > 0.01
+    assert furthest(packing.adapter("a", "last")[0], average) == 0
+    assert furthest(packing.adapter("a", "best")[0], average) == 0
+    packing.store.weights.zero_()  # no part of any answer
+    assert packing.report(["a"])[0].metrics["validation_loss"] == report[0].metrics["validation_loss"]
 
 
 def test_a_finished_trial_trains_no_more(toy_bases: dict[str, Path]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
 
-from tuner.lora.optim import Schedule, adamw_step, gradient_norms
+from tuner.lora.optim import AVERAGING, Schedule, adamw_step, average_step, gradient_norms
 from tuner.lora.parameters import AdapterShape, ParameterStore, Site
 
 REFERENCES = {"linear": get_linear_schedule_with_warmup, "cosine": get_cosine_schedule_with_warmup}
@@ -76,3 +78,22 @@ def test_members_are_clipped_and_stepped_each_by_itself() -> None:
         for name, value in store.tensors(slot).items():
             torch.testing.assert_close(value, tensors[name].data, rtol=0, atol=1e-6)
         assert steps[slot].item() == 5
+
+
+def test_the_average_weighs_steps_by_their_number_to_the_power_of_eta() -> None:
+    store = ParameterStore([Site("lora", 4, 3)], 2, torch.device("cpu"))
+    shape = AdapterShape(2, frozenset({"lora"}), frozenset())
+    for slot in range(2):
+        store.put(slot, shape, {"lora.A": torch.ones(2, 4), "lora.B": torch.ones(3, 2)})
+    generator = torch.Generator().manual_seed(1)
+    seen = []
+    for step in range(1, 31):
+        store.weights[0] = torch.randn(store.layout.size, generator=generator)
+        seen.append(store.weights[0].clone())
+        average_step(store, 0, step)
+    # the recursion in closed form: step t has the weight t (t + 1) ... (t + eta - 1), about t^eta
+    shares = [math.prod(range(step, step + AVERAGING)) for step in range(1, 31)]
+    expected = sum(share * weights for share, weights in zip(shares, seen, strict=True)) / sum(shares)
+    torch.testing.assert_close(store.average[0], expected, rtol=0, atol=1e-5)
+    assert (store.average[1] == store.weights[1]).all()  # an adapter that has not stepped is its own average
+    assert sum(shares[-6:]) > 0.8 * sum(shares)  # most of it comes from the last fifth

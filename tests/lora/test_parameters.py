@@ -51,7 +51,8 @@ def test_who_joins_and_leaves_keeps_the_bits_of_the_others(
     store = ParameterStore(SITES, 6, CPU)
     weights, first, second = (drawn(shape, seed) for seed in range(3))
     store.put(5, shape, weights)
-    store.set_moments(5, first, second)
+    store.restore(5, "first", first)
+    store.restore(5, "second", second)
     held: dict[int, dict[str, torch.Tensor]] = {}
     for slot, other, leaves in moves:
         if leaves:

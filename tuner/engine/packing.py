@@ -27,7 +27,7 @@ from tuner.engine.contract import Report, TrialSpec
 from tuner.engine.progress import Progress, TrialPlan
 from tuner.errors import StoreError, TrialError
 from tuner.lora.adapter import pack_checkpoint, unpack_checkpoint
-from tuner.lora.optim import adamw_step, gradient_norms
+from tuner.lora.optim import adamw_step, average_step, gradient_norms
 from tuner.lora.packed import Member, Pack
 from tuner.lora.parameters import AdapterShape, ParameterStore, initial_tensors, tensor_shapes
 from tuner.score import overall_score
@@ -35,11 +35,12 @@ from tuner.tasks.task import Task, TaskSpec
 
 Result = TypeVar("Result")
 
+_STATE = ("weights", "average", "first", "second")  # what a checkpoint holds of an adapter, all of its shape
 MAX_NORM = 1.0  # gradients are clipped to this norm, as Hugging Face's Trainer does by default
 
 
 class Trial:
-    """One trial in an engine: its plan, its progress, its slot, and the weights of its best report."""
+    """One trial in an engine: its plan, its progress, its slot, and the (averaged) weights of its best report."""
 
     def __init__(self, plan: TrialPlan, slot: int, device: torch.device) -> None:
         self.plan = plan
@@ -86,7 +87,8 @@ class Packing:
         else:
             groups, state = self._read(checkpoint, shape)
             self.store.put(trial.slot, shape, groups["weights"])
-            self.store.set_moments(trial.slot, groups["first"], groups["second"])
+            for kind in _STATE[1:]:
+                self.store.restore(trial.slot, kind, groups[kind])
             trial.progress = Progress(**state["progress"])
             trial.steps.fill_(trial.progress.steps)
             trial.best = groups.get("best", {})
@@ -101,7 +103,7 @@ class Packing:
     def checkpoint(self, trial_id: str) -> bytes:
         """Everything needed to continue a trial."""
         trial = self._trial(trial_id)
-        groups = {kind: self.store.tensors(trial.slot, kind) for kind in ("weights", "first", "second")}
+        groups = {kind: self.store.tensors(trial.slot, kind) for kind in _STATE}
         if trial.best:
             groups["best"] = trial.best
         progress = asdict(trial.progress)
@@ -151,7 +153,7 @@ class Packing:
         trial = self._trial(trial_id)
         shape = self.task.shape(trial.plan.spec.params)
         spare = self.max_pack
-        self.store.put(spare, shape, trial.best or self.store.tensors(trial.slot))
+        self.store.put(spare, shape, trial.best or self.store.tensors(trial.slot, "average"))
         steps = trial.progress.best_metrics.get("step", trial.progress.steps)
         try:
             metrics = self._measure([Member(spare, trial.plan.scale)], split)[0]
@@ -165,7 +167,7 @@ class Packing:
         """Tensors of the trial's "best" or "last" adapter, and its hyperparameters."""
         trial = self._trial(trial_id)
         best = trial.best if which == "best" else {}
-        return best or self.store.tensors(trial.slot), trial.plan.spec.params
+        return best or self.store.tensors(trial.slot, "average"), trial.plan.spec.params
 
     def _trial(self, trial_id: str) -> Trial:
         try:
@@ -179,7 +181,7 @@ class Packing:
         """Groups of tensors and state of a checkpoint. Raises StoreError unless they fit an adapter of this shape."""
         groups, state = unpack_checkpoint(checkpoint)
         wanted = tensor_shapes(self.task.sites, shape)
-        for kind in ("weights", "first", "second", "best"):
+        for kind in (*_STATE, "best"):
             if kind == "best" and kind not in groups:
                 continue
             found = {name: tuple(value.shape) for name, value in groups.get(kind, {}).items()}
@@ -243,6 +245,7 @@ class Packing:
             rate = plan.schedule.rate(progress.steps)
             adamw_step(self.store, trial.slot, trial.steps, rate, plan.decay, norm, MAX_NORM)
             progress.steps += 1
+            average_step(self.store, trial.slot, progress.steps)
             progress.samples += len(chosen)
             progress.tokens += sum(self.costs[row] for row in chosen)
             progress.loss_sum += loss * len(chosen)
@@ -255,7 +258,7 @@ class Packing:
         return Member(trial.slot, plan.scale, plan.dropout, plan.spec.seed, trial.progress.steps)
 
     def _judge(self, trials: list[Trial]) -> list[dict[str, float]]:
-        """Metrics on the validation rows, with the score, of each trial as it is now."""
+        """Metrics on the validation rows, with the score, of each trial's average as it is now."""
         measured = self._measure([Member(trial.slot, trial.plan.scale) for trial in trials], "validation")
         return [
             {**metrics, **self._scored(metrics, self.store.size_mb(trial.slot), trial.progress.steps)}
@@ -313,7 +316,7 @@ class Packing:
             return Report(trial_id, index, progress.samples, True, metrics, "nan", "a metric is not finite")
         if metrics["score"] > progress.best_score:
             progress.best_score, progress.best_metrics = metrics["score"], metrics
-            trial.best = self.store.tensors(trial.slot)
+            trial.best = self.store.tensors(trial.slot, "average")
         return Report(trial_id, index, progress.samples, plan.finished(progress), metrics)
 
 

@@ -1,7 +1,13 @@
-"""AdamW for one adapter of a pack, on its row of the parameter store, with its own rate, schedule and clipping.
+"""AdamW for one adapter of a pack, on its row of the parameter store, with its own rate, schedule and clipping; and
+the running average of its weights.
 
 PyTorch's own fused AdamW does the step (Loshchilov and Hutter 2019, arXiv:1711.05101); decoupled decay is applied
 before it, to weights and not to biases, as Hugging Face's Trainer does.
+
+At a constant learning rate weights jitter around where they are going, and an adapter caught at a report is a matter of
+luck. Their polynomial-decay average (Shamir and Zhang 2013, arXiv:1212.1824, with eta = AVERAGING) takes the jitter
+out as a falling rate would, but needs no end that is known beforehand, so that trials of different lengths compare at
+every rung: after step t, average += (eta + 1) / (t + eta) * (weights - average), in effect the last tenth of the steps.
 """
 
 from __future__ import annotations
@@ -15,6 +21,7 @@ from torch.optim.adamw import adamw
 from tuner.lora.parameters import ParameterStore
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
+AVERAGING = 8
 
 
 @dataclass(frozen=True)
@@ -58,3 +65,8 @@ def adamw_step(
         foreach=False, fused=True, amsgrad=False, beta1=BETAS[0], beta2=BETAS[1], lr=rate, weight_decay=0.0,
         eps=EPSILON, maximize=False,
     )  # fmt: skip
+
+
+def average_step(store: ParameterStore, slot: int, step: int) -> None:
+    """Take an adapter's weights after step `step`, counted from 1, into their running average."""
+    store.average[slot].lerp_(store.weights[slot], (AVERAGING + 1) / (step + AVERAGING))

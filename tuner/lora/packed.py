@@ -67,7 +67,8 @@ class Stretches:
 
 
 class Pack:
-    """The members of one forward and what each brings: `rows` each, and `tokens` each where rows have many."""
+    """The members of one forward and what each brings: `rows` each, and `tokens` each where rows have many. To train,
+    members take part with their weights; else, to be judged, with the running average of them."""
 
     def __init__(
         self,
@@ -84,7 +85,8 @@ class Pack:
         slots = [member.slot for member in members]
         leading = slots == list(range(len(slots)))
         self.index = torch.tensor(slots, dtype=torch.long, device=store.device)
-        chosen = store.weights[: len(slots)] if leading else store.weights[self.index]
+        every = store.weights if train else store.average
+        chosen = every[: len(slots)] if leading else every[self.index]
         # (N, size) in the base's dtype: one cast a step serves all layers
         self.weights = chosen.to(dtype)
         self.exact = chosen  # fp32, for modules trained in full

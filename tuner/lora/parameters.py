@@ -144,7 +144,8 @@ def tensor_shapes(sites: Sequence[Site], shape: AdapterShape) -> dict[str, tuple
 
 
 class ParameterStore:
-    """Master weights, gradients and Adam moments of up to `slots` adapters, all (slots, size) fp32 on one device.
+    """Master weights, their running averages, gradients and Adam moments of up to `slots` adapters, all (slots, size)
+    fp32 on one device. An adapter trains with its weights; it is judged and kept by their average (see `optim`).
 
     The layout covers the sites that its adapters use, at the largest rank among them, and is made anew when an adapter
     joins or leaves. Not thread-safe.
@@ -155,13 +156,14 @@ class ParameterStore:
         self.device = device
         self.shapes: list[AdapterShape | None] = [None] * slots
         self.layout = Layout((), 0)
-        self.weights = self.gradients = self.first = self.second = torch.zeros(slots, 0, device=device)
+        self.weights = self.average = self.gradients = torch.zeros(slots, 0, device=device)
+        self.first = self.second = self.gradients
 
     def put(self, slot: int, shape: AdapterShape, weights: Mapping[str, torch.Tensor]) -> None:
-        """Place an adapter in a free slot, moments zero."""
+        """Place an adapter in a free slot: its average is what it is, its moments are zero."""
         kept = self._take_all()
         self.shapes[slot] = shape
-        kept[slot] = (dict(weights), {}, {})
+        kept[slot] = (dict(weights), dict(weights), {}, {})
         self._lay_out(kept)
 
     def free(self, slot: int) -> None:
@@ -172,15 +174,14 @@ class ParameterStore:
         self._lay_out(kept)
 
     def tensors(self, slot: int, kind: str = "weights") -> dict[str, torch.Tensor]:
-        """Copies of one adapter's tensors on the CPU, unpadded; kind is weights, first or second."""
+        """Copies of one adapter's tensors on the CPU, unpadded; kind is weights, average, first or second."""
         shape = self.shapes[slot]
         assert shape is not None
         return {name: value.cpu() for name, value in self.layout.trimmed(getattr(self, kind)[slot], shape).items()}
 
-    def set_moments(self, slot: int, first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) -> None:
-        """Restore Adam's moments of one adapter."""
-        self.layout.fill(self.first[slot], first)
-        self.layout.fill(self.second[slot], second)
+    def restore(self, slot: int, kind: str, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Put back what `tensors` gave for an adapter in its slot; kind is average, first or second."""
+        self.layout.fill(getattr(self, kind)[slot], tensors)
 
     def size_mb(self, slot: int) -> float:
         """Megabytes (10^6 bytes) of one adapter as saved in fp32."""
@@ -190,7 +191,9 @@ class ParameterStore:
 
     def _take_all(self) -> dict[int, tuple[dict[str, torch.Tensor], ...]]:
         return {
-            slot: tuple(self.layout.trimmed(rows[slot], shape) for rows in (self.weights, self.first, self.second))
+            slot: tuple(
+                self.layout.trimmed(rows[slot], shape) for rows in (self.weights, self.average, self.first, self.second)
+            )
             for slot, shape in enumerate(self.shapes)
             if shape is not None
         }
@@ -203,9 +206,10 @@ class ParameterStore:
         self.layout = Layout((replace(site) for site in self.sites if site.name in used), rank)
         size = (len(self.shapes), self.layout.size)
         self.weights = torch.zeros(size, device=self.device)
+        self.average = torch.zeros(size, device=self.device)
         self.gradients = torch.zeros(size, device=self.device)
         self.first = torch.zeros(size, device=self.device)
         self.second = torch.zeros(size, device=self.device)
         for slot, parts in kept.items():
-            for rows, tensors in zip((self.weights, self.first, self.second), parts, strict=True):
+            for rows, tensors in zip((self.weights, self.average, self.first, self.second), parts, strict=True):
                 self.layout.fill(rows[slot], tensors)

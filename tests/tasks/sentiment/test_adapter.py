@@ -32,6 +32,7 @@ def trained(base: Path, **params: Any) -> Packing:
         tensors = packing.store.tensors(trial.slot)
         far = {name: torch.randn(value.shape, generator=generator) * 0.4 for name, value in tensors.items()}
         packing.store.layout.fill(packing.store.weights[trial.slot], far)
+        packing.store.restore(trial.slot, "average", far)
     return packing
 
 

@@ -17,16 +17,17 @@ from tuner.tasks.sentiment.predict import SentimentPredictor
 def test_minilm_learns_and_its_adapter_answers(tmp_path: Path) -> None:
     config = StudyConfig.model_validate(
         {
-            "task": "sentiment", "base_model": "minilm", "space": {"rank": 8, "learning_rate": 2e-3, "epochs": 1},
-            "data": {"train_samples": 240, "validation_samples": 80, "test_samples": 20},
+            "task": "sentiment", "base_model": "minilm", "space": {"rank": 8, "learning_rate": 2e-3, "epochs": 2},
+            "data": {"train_samples": 480, "validation_samples": 80, "test_samples": 20},
             "search": {"reports_per_epoch": 1}, "devices": ["cpu"], "precision": "fp32",
         }
     )  # fmt: skip
     engine = DeviceEngine(EngineSettings(config, "cpu", threads=1, max_pack=2))
     try:
-        engine.start(make_spec("weak", rank=2, learning_rate=1e-6, epochs=1))
-        engine.start(make_spec("good", rank=8, learning_rate=2e-3, epochs=1))
-        weak, good = engine.advance_all(["weak", "good"])
+        engine.start(make_spec("weak", rank=2, learning_rate=1e-6, epochs=2))
+        engine.start(make_spec("good", rank=8, learning_rate=2e-3, epochs=2))
+        for _ in range(2):
+            weak, good = engine.advance_all(["weak", "good"])
         assert good.metrics["accuracy"] > weak.metrics["accuracy"] + 0.05
         assert good.metrics["accuracy"] > 0.6
         assert weak.metrics["preservation"] > good.metrics["preservation"]
