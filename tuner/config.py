@@ -154,6 +154,14 @@ class StudyConfig(Frozen):
         """Sentences for the log: what an override moved besides what it names."""
         return self._notes
 
+    def concurrency(self, capacity: int) -> int:
+        """How many trials run at once on engines that hold `capacity`: what the config says, else as many as fit, but
+        at most half of those that are not given as start points, so that the second half learns from the first."""
+        if self.search.concurrent:
+            return self.search.concurrent
+        given = min(len(self.start_points), self.search.trials)
+        return min(capacity, given + -(-(self.search.trials - given) // 2))
+
     def with_notes(self, notes: tuple[str, ...]) -> Self:
         """A copy that carries these notes. They are no part of the config: neither saved nor compared."""
         copy = self.model_copy()

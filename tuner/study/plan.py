@@ -19,7 +19,6 @@ from tuner.device import select_devices
 from tuner.device_host import cores
 from tuner.engine.contract import EngineSettings, TrialSpec
 from tuner.engine.placement import MOST_TRIALS, share_cores
-from tuner.study.search import concurrency
 
 STARTUP_SECONDS = 12.0  # Ray and the engine's imports, on two cores
 
@@ -111,7 +110,7 @@ def make_plan(config: StudyConfig) -> Plan:
 def pack_size(config: StudyConfig, kind: str) -> tuple[int, str]:
     """How many trials a device of this kind trains at once, by the search's own rule, and why so many."""
     most, trials = MOST_TRIALS[kind], config.search.trials
-    pack = min(most, trials, concurrency(config, most))
+    pack = min(most, trials, config.concurrency(most))
     if pack == config.search.concurrent:
         return pack, "search.concurrent says so"
     if pack == trials:

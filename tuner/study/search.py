@@ -30,15 +30,6 @@ _CURES = {
 }
 
 
-def concurrency(config: StudyConfig, capacity: int) -> int:
-    """How many trials run at once on engines that hold `capacity`: what the config says, else as many as fit, but at
-    most half of those that are not given as start points, so that the second half learns from the first."""
-    if config.search.concurrent:
-        return config.search.concurrent
-    given = min(len(config.start_points), config.search.trials)
-    return min(capacity, given + -(-(config.search.trials - given) // 2))
-
-
 class Search:
     """One study's search. `train_rows` is how many rows one epoch has, `capacity` how many trials the engines hold at
     once; trials of the record that were left running or interrupted go on first. `config.search.trials` counts all
@@ -46,7 +37,7 @@ class Search:
 
     def __init__(self, config: StudyConfig, space: Space, recorder: Recorder, train_rows: int, capacity: int) -> None:
         self._recorder = recorder
-        self.concurrent = concurrency(config, capacity)
+        self.concurrent = config.concurrency(capacity)
         self._total = config.search.trials
         minutes = config.search.time_budget_minutes
         self._deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
