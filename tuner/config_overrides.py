@@ -223,5 +223,3 @@ def _move_start_points(raw: dict[str, Any], name: str, old: Any, entry: Entry, o
         if point not in distinct:
             distinct.append(point)
     raw["start_points"] = distinct
-
-

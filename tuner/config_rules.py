@@ -177,9 +177,7 @@ def _domain_problems(name: str, entry: Entry) -> Iterator[Problem]:
         yield Problem(where, entry.value, rule, cure)
 
 
-def _condition_problems(
-    name: str, entry: Entry, names: list[str], space: Mapping[str, Entry]
-) -> Iterator[Problem]:
+def _condition_problems(name: str, entry: Entry, names: list[str], space: Mapping[str, Entry]) -> Iterator[Problem]:
     if isinstance(entry, Constant) or entry.when is None:
         return
     where = f"space.{name}.when"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray.tune.experiment import Trial
@@ -21,28 +23,33 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("on_ray")]
 CONCURRENT = 4
 
 
-def trials_in_memory() -> list[Trial]:
-    gc.collect()
-    # by type: to ask some objects of other libraries for their class makes them warn
-    return [each for each in gc.get_objects() if issubclass(type(each), Trial)]
-
-
 class Counting(Watcher):
-    """Counts Tune's trials in memory each time that one ends, but for those that other tests have left."""
+    """Counts Tune's trials in memory each time that one ends.
 
-    def __init__(self) -> None:
+    They are watched from their making on: to look for them among all objects holds the objects of other threads.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__()
-        self.others = trials_in_memory()
         self.known: list[int] = []
+        self.made: list[weakref.ref[Trial]] = []
+        make = Trial.__init__
+
+        def watched(trial: Trial, *args: Any, **kwargs: Any) -> None:
+            make(trial, *args, **kwargs)
+            self.made.append(weakref.ref(trial))
+
+        monkeypatch.setattr(Trial, "__init__", watched)
 
     def on_trial_end(self, trial: TrialRecord) -> None:
-        self.known.append(len(trials_in_memory()) - len(self.others))
+        gc.collect()
+        self.known.append(sum(each() is not None for each in self.made))
 
 
 @pytest.mark.parametrize("ranks", [[4, 8], [13]], ids=["trials that end well", "trials that fail"])
-def test_tune_forgets_the_trials_that_ended(ranks: list[int], tmp_path: Path) -> None:
+def test_tune_forgets_the_trials_that_ended(ranks: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     space = {**SPACE, "rank": {"type": "choice", "values": ranks}, "epochs": 1}
-    watcher = Counting()
+    watcher = Counting(monkeypatch)
     config = make_config(
         tmp_path, space=space, search__trials=24, search__concurrent=CONCURRENT, search__asha=None, search__top_k=1
     )
@@ -52,7 +59,7 @@ def test_tune_forgets_the_trials_that_ended(ranks: list[int], tmp_path: Path) ->
     else:
         record = run_study(config, engine=NULL_ENGINE, observer=watcher)
         assert {trial.state for trial in record.trials} == {COMPLETE}
-    assert len(watcher.known) >= 24
+    assert len(watcher.made) == 24
     assert max(watcher.known) <= 2 * CONCURRENT  # those that run, and one or two that start or have just ended
 
 

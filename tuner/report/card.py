@@ -69,7 +69,10 @@ def _introduction(record: StudyRecord) -> str:
     if record.winner is None:
         return f"{text}. The study is {record.state} and has not chosen one of its {len(record.trials)} trials."
     chosen = params_text(record.winner.params)
-    return f"{text}, the best of the {len(record.trials)} trials of a search: {chosen}."
+    return (
+        f"{text}, the best of the {len(record.trials)} trials of a search: {chosen}. "
+        "Its weights are the running average of those of its last training steps."
+    )
 
 
 def _score(record: StudyRecord, winner: Winner) -> str:

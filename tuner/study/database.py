@@ -80,8 +80,9 @@ class StudyDatabase:
 
         @sqlalchemy.event.listens_for(storage.engine, "connect")
         def fast_and_safe(connection: Any, _: Any) -> None:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
+            # closed by hand: while a cursor on the first of these lives, SQLite refuses to commit
+            connection.execute("PRAGMA journal_mode=WAL").close()
+            connection.execute("PRAGMA synchronous=NORMAL").close()
 
         study = optuna.create_study(
             study_name=self._study_name, storage=storage, direction="maximize", load_if_exists=True
