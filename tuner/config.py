@@ -117,8 +117,8 @@ class AshaConfig(Frozen):
 
 
 class SearchConfig(Frozen):
-    """How the space is searched. `concurrent` None means as many as the engines hold, but at most half of the trials;
-    `time_budget_minutes` stops launching trials after it; `asha` None stops no trial early."""
+    """How the space is searched. `concurrent` None means a quarter of the trials at once, more where the devices
+    need more to be busy; `time_budget_minutes` stops launching trials after it; `asha` None stops no trial early."""
 
     trials: Annotated[Whole, Field(ge=1, le=100_000)] = 16
     seed: Seed = 0
@@ -154,13 +154,15 @@ class StudyConfig(Frozen):
         """Sentences for the log: what an override moved besides what it names."""
         return self._notes
 
-    def concurrency(self, capacity: int) -> int:
-        """How many trials run at once on engines that hold `capacity`: what the config says, else as many as fit, but
-        at most half of those that are not given as start points, so that the second half learns from the first."""
+    def concurrency(self, capacity: int, busy: int) -> int:
+        """How many trials run at once on engines that hold `capacity` and that `busy` trials keep busy.
+
+        What the config says; else a quarter of the trials, so that the others learn from them, but at least `busy` and
+        all that are given as start points, which learn from nothing. Never more than fit."""
         if self.search.concurrent:
             return self.search.concurrent
         given = min(len(self.start_points), self.search.trials)
-        return min(capacity, given + -(-(self.search.trials - given) // 2))
+        return min(capacity, max(given, -(-self.search.trials // 4), busy))
 
     def with_notes(self, notes: tuple[str, ...]) -> Self:
         """A copy that carries these notes. They are no part of the config: neither saved nor compared."""

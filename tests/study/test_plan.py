@@ -12,22 +12,27 @@ from tuner.study.plan import expected_epochs, pack_size
 
 
 @pytest.mark.parametrize(
-    ("settings", "pack", "why"),
+    ("kind", "settings", "pack", "why"),
     [
-        ({"trials": 16, "start_points": 0}, 8, "learn from"),
-        ({"trials": 100, "start_points": 0}, 16, "packs up to 16"),
-        ({"trials": 100, "concurrent": 4}, 4, "search.concurrent"),
-        ({"trials": 3, "concurrent": 8}, 3, "has 3 trials"),
-        ({"trials": 1}, 1, "has 1 trial"),
+        ("cpu", {"trials": 16}, 4, "learn from"),
+        ("cpu", {"trials": 6}, 4, "learn from"),
+        ("cpu", {"trials": 100}, 16, "packs up to 16"),
+        ("cpu", {"trials": 100, "concurrent": 3}, 3, "search.concurrent"),
+        ("cpu", {"trials": 3, "concurrent": 8}, 3, "has 3 trials"),
+        ("cpu", {"trials": 1}, 1, "has 1 trial"),
+        ("cpu", {"trials": 16, "start_points": 10}, 10, "learn from"),
+        ("cuda", {"trials": 16}, 8, "learn from"),
+        ("cuda", {"trials": 64}, 16, "learn from"),
+        ("cuda", {"trials": 500}, 32, "packs up to 32"),
     ],
 )
 def test_the_pack_is_as_many_trials_as_the_search_runs_at_once(
-    tmp_path: Path, settings: dict[str, Any], pack: int, why: str
+    tmp_path: Path, kind: str, settings: dict[str, Any], pack: int, why: str
 ) -> None:
-    given = settings.pop("start_points", None)
-    fields = {f"search__{name}": value for name, value in settings.items()}
-    config = make_config(tmp_path, **fields, **({"start_points": []} if given == 0 else {}))
-    found, reason = pack_size(config, "cpu")
+    fields = {f"search__{name}": value for name, value in settings.items() if name != "start_points"}
+    points = [{"learning_rate": 1e-3 + number / 1e4} for number in range(settings.get("start_points", 0))]
+    config = make_config(tmp_path, start_points=points, **fields)
+    found, reason = pack_size(config, kind, engines=2 if kind == "cpu" else 1)
     assert found == pack
     assert why in reason
 

@@ -18,7 +18,7 @@ from tuner.config import COMMON_HYPERPARAMETERS, Choice, Constant, FloatRange, I
 from tuner.device import select_devices
 from tuner.device_host import cores
 from tuner.engine.contract import EngineSettings, TrialSpec
-from tuner.engine.placement import MOST_TRIALS, share_cores
+from tuner.engine.placement import BUSY_TRIALS, MOST_TRIALS, share_cores
 
 STARTUP_SECONDS = 12.0  # Ray and the engine's imports, on two cores
 
@@ -69,8 +69,8 @@ def make_plan(config: StudyConfig) -> Plan:
     found = []
     train_rows = 0
     for device in select_devices(config.devices, config.precision):
-        pack, why = pack_size(config, device.kind)
         threads = share_cores(cores(), config.search.concurrent).threads if device.kind == "cpu" else (1,)
+        pack, why = pack_size(config, device.kind, len(threads))
         engines = min(len(threads), pack)
         packed = -(-pack // engines)
         settings = EngineSettings(
@@ -107,10 +107,10 @@ def make_plan(config: StudyConfig) -> Plan:
     return _added_up(config, tuple(found), train_rows, prepared.warnings)
 
 
-def pack_size(config: StudyConfig, kind: str) -> tuple[int, str]:
-    """How many trials a device of this kind trains at once, by the search's own rule, and why so many."""
+def pack_size(config: StudyConfig, kind: str, engines: int) -> tuple[int, str]:
+    """How many trials a device of this kind trains at once on its engines, by the search's own rule, and why."""
     most, trials = MOST_TRIALS[kind], config.search.trials
-    pack = min(most, trials, config.concurrency(most))
+    pack = min(most, trials, config.concurrency(most, engines * BUSY_TRIALS[kind]))
     if pack == config.search.concurrent:
         return pack, "search.concurrent says so"
     if pack == trials:

@@ -32,12 +32,14 @@ _CURES = {
 
 class Search:
     """One study's search. `train_rows` is how many rows one epoch has, `capacity` how many trials the engines hold at
-    once; trials of the record that were left running or interrupted go on first. `config.search.trials` counts all
-    trials of the study, earlier ones too."""
+    once, `busy` how many keep them busy; trials of the record that were left running or interrupted go on first.
+    `config.search.trials` counts all trials of the study, earlier ones too."""
 
-    def __init__(self, config: StudyConfig, space: Space, recorder: Recorder, train_rows: int, capacity: int) -> None:
+    def __init__(
+        self, config: StudyConfig, space: Space, recorder: Recorder, train_rows: int, capacity: int, busy: int
+    ) -> None:
         self._recorder = recorder
-        self.concurrent = config.concurrency(capacity)
+        self.concurrent = config.concurrency(capacity, busy)
         self._total = config.search.trials
         minutes = config.search.time_budget_minutes
         self._deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes

@@ -21,6 +21,7 @@ from tuner.config import StudyConfig
 from tuner.config_file import config_to_yaml
 from tuner.engine.actor import DEVICE_ENGINE
 from tuner.engine.contract import TrialSpec
+from tuner.engine.placement import BUSY_TRIALS
 from tuner.engine.pool import Stopped
 from tuner.errors import StudyError, TunerError
 from tuner.store.files import write_text
@@ -115,7 +116,8 @@ class _Run:
         )
         write_text(self._folder.path / "config.yaml", config_to_yaml(self._config))
         rows, capacity = infos[0].train_rows if infos else 0, sum(info.max_pack for info in infos)
-        search = self._search = Search(self._config, self._space, recorder, rows, capacity)
+        busy = sum(BUSY_TRIALS[info.device.partition(":")[0]] for info in infos)
+        search = self._search = Search(self._config, self._space, recorder, rows, capacity, busy)
         recorder.open(lambda: search.asha.to_json() if search.asha else {})
         try:
             state = self._phases(recorder, search) if infos else INTERRUPTED
