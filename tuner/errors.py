@@ -1,13 +1,14 @@
 """Every error a user can meet, as one tree.
 
-    TunerError                 something a person can act on; the CLI prints it as a sentence, exit code 1 ├──
-    ConfigError            the config, an override or a search space breaks a rule; all mistakes at once; exit code 2
-    ├── DataError              the data cannot be used as it is; all mistakes at once; exit code 2 ├── BaseModelError
-    a base model cannot be found, checked or loaded ├── DeviceError            a device that was asked for is not
-    there or cannot hold the work ├── StoreError             results cannot be written or read: no space, no
-    permission, a corrupt file ├── StudyError             a study cannot start, resume or end: name taken, nothing
-    finished, changed space └── EngineError            an engine broke: its actor died, its model refused └──
-    TrialError         one trial cannot go on, with its kind: nan, out_of_memory, failed
+    TunerError             something a person can act on; the CLI prints it as a sentence; exit code 1
+    ├── ConfigError        the config, an override or a search space breaks a rule; all mistakes at once; exit code 2
+    ├── DataError          the data cannot be used as it is; all mistakes at once; exit code 2
+    ├── BaseModelError     a base model cannot be found, checked or loaded
+    ├── DeviceError        a device that was asked for is not there or cannot hold the work
+    ├── StoreError         results cannot be written or read: no space, no permission, a corrupt file
+    ├── StudyError         a study cannot start, resume or end: name taken, nothing finished, changed space
+    └── EngineError        an engine broke: its actor died, its model refused
+        └── TrialError     one trial cannot go on, with its kind: nan, out_of_memory, failed
 
 A mistake of the user is a `Problem`: name, value, rule, cure. Whoever validates collects all of them before raising.
 """

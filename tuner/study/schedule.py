@@ -1,4 +1,4 @@
-"""ASHA, asynchronous successive halving (Li et al. 2020, https://arxiv.org/abs/1810.05934), on training rows seen.
+"""ASHA, asynchronous successive halving, on training rows seen (Li et al. 2020, https://arxiv.org/abs/1810.05934).
 
 Rungs lie at `grace * reduction_factor ** k` rows, k = 0, 1, 2... At a report the highest rung that the trial has
 reached decides, once: the trial stops if its score is below the (1 - 1/reduction_factor) quantile (linear
