@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy
 import pytest
 import torch
 
@@ -24,7 +22,6 @@ from tuner.device import (
     name_rule,
     pick,
     ray_resources,
-    seed_everything,
     select_devices,
     set_threads,
     synchronize,
@@ -137,16 +134,6 @@ def test_auto_takes_the_best_kind_there_is() -> None:
 def test_a_device_that_is_not_there_is_an_error() -> None:
     with pytest.raises(DeviceError, match=r"cuda:99 is not there.*This machine has .*cpu"):
         select_devices(["cuda:99"])
-
-
-def test_seeding_makes_all_generators_repeat() -> None:
-    drawn = []
-    for _ in range(2):
-        seed_everything(2**32 + 5)
-        drawn.append((random.random(), float(numpy.random.rand()), float(torch.rand(()))))
-    assert drawn[0] == drawn[1]
-    seed_everything(6)
-    assert (random.random(), float(numpy.random.rand()), float(torch.rand(()))) != drawn[0]
 
 
 def test_threads_are_set() -> None:

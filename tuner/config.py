@@ -2,9 +2,8 @@
 
 Pydantic models hold the shape and the rules of single fields; `config_space` has the entries of a search space,
 `config_score` weights and bands, `config_rules` what ties parts together, `config_file` the way in from YAML and the
-command line. Knows nothing of
-models: whether a base has the named target modules, or a device is there, is checked by whoever owns that
-fact, still before a study launches.
+command line. Knows nothing of models: whether a base has the named target modules, or a device is there, is checked by
+whoever owns that fact, still before a study launches.
 """
 
 from __future__ import annotations

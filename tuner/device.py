@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import platform
-import random
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -161,16 +160,6 @@ def cpu_dtype(capabilities: Mapping[str, Any], precision: str = "auto") -> tuple
     if precision == "bf16" and not having:
         return "bf16", "the config asks for it; this CPU has no bf16 instructions and emulates them slowly"
     return _forced(precision)
-
-
-def seed_everything(seed: int) -> None:
-    """Seed Python's, numpy's and torch's generators, those of all devices among them."""
-    import numpy
-    import torch
-
-    random.seed(seed)
-    numpy.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
 
 
 def set_threads(threads: int) -> None:

@@ -65,7 +65,20 @@ def test_the_space_that_is_taken(arguments: list[str], base: str) -> None:
 
 def test_a_short_name_brings_its_space() -> None:
     config = study_options.load(parse("sentiment", "--base-model", "distilbert"))
+    assert config.base_model == "distilbert-base-uncased"
+    assert config.config_notes == ()
     assert "q_lin" in str(config.space["target_modules"])
+
+
+def test_a_short_name_in_a_config_is_understood_and_a_folder_goes_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (study_options.SPACES / "sentiment" / "roberta.yaml").read_text().replace("roberta-base", "roberta")
+    (tmp_path / "mine.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    assert study_options.load(parse("--config", "mine.yaml")).base_model == "roberta-base"
+    (tmp_path / "roberta").mkdir()
+    assert study_options.load(parse("--config", "mine.yaml")).base_model == "roberta"
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_length_epochs_and_samples_follow_the_data(tmp_path: Path) -> None:
 def test_chinese_text_gets_a_chinese_base(tmp_path: Path) -> None:
     data = save(tmp_path / "a.csv", ["n", "文本", "标签"], reviews(40, ["好评", "差评"], "这双鞋子很舒服,我买了{}双"))
     config = written(data, tmp_path)
-    assert config.base_model == "bert_chinese"
+    assert config.base_model == "bert-base-chinese"
     assert config.data.columns == {"text": "文本", "label": "标签"}
 
 

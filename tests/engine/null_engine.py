@@ -106,7 +106,7 @@ class NullEngine:
         try:
             return self._states[trial_id]
         except KeyError:
-            raise EngineError(f"{self.settings.name} does not hold trial {trial_id}") from None
+            raise TrialError("failed", f"{self.settings.name} does not hold trial {trial_id}") from None
 
     def _total(self, state: _State) -> int:
         return round(state.spec.params["epochs"] * self._train_rows)
@@ -134,11 +134,37 @@ class MortalEngine(NullEngine):
         return super().advance(trial_id)
 
 
+class BreakingEngine(NullEngine):
+    """Breaks once, in the middle of the second report of the first trial, and lives on as an engine that refuses."""
+
+    def advance(self, trial_id: str) -> Report:
+        mark = Path(self.settings.config.results) / "broke"
+        if self._states[trial_id].index == 1 and not mark.exists():
+            mark.write_text("once")
+            self._closed = True
+            raise EngineError("it broke: the device is gone")
+        return super().advance(trial_id)
+
+    def start(self, spec: TrialSpec, checkpoint: bytes | None = None) -> None:
+        if self._closed:
+            raise EngineError("closed")
+        super().start(spec, checkpoint)
+
+
 class DyingEngine(NullEngine):
     """Dies whenever it is asked to train."""
 
     def advance(self, trial_id: str) -> Report:
         os._exit(1)
+
+
+class CpuEngine(NullEngine):
+    """Comes up on a CPU only, as where torch has no build for the GPU."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        if settings.device != "cpu":
+            raise DeviceError(f"{settings.device} is not there.")
+        super().__init__(settings)
 
 
 class RefusingEngine(NullEngine):

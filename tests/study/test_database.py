@@ -78,6 +78,28 @@ def test_an_interrupted_trial_waits_and_goes_on_in_another_process(tmp_path: Pat
     assert trial.intermediate_values == {50: 0.3, 100: 0.4}
 
 
+def test_trials_that_the_record_never_knew_make_room_for_new_ones(tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    sampler, crashed = make_sampler(), StudyDatabase(path, "s")
+    for number in range(3):
+        trial_id = sampler.ask().trial_id
+        sampler.report(trial_id, 50, 0.5)
+        sampler.tell(trial_id, COMPLETE)
+        crashed.put(sampler.frozen(number))
+    crashed.close()
+
+    again, database = make_sampler(seed=7), StudyDatabase(path, "s", known=1)
+    for number in range(3):
+        again.ask()
+        database.put(again.frozen(number))
+    database.close()
+    trials = load(path)
+    assert [trial.number for trial in trials] == [0, 1, 2]
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "RUNNING", "RUNNING"]
+    assert trials[0].params == sampler.frozen(0).params
+    assert [trial.params for trial in trials[1:]] == [again.frozen(number).params for number in (1, 2)]
+
+
 def test_readers_do_not_block_the_study(tmp_path: Path) -> None:
     path = tmp_path / "study.db"
     sampler, database = make_sampler(), StudyDatabase(path, "s")

@@ -18,9 +18,13 @@ from tests.study.factory import SPACE, make_config
 from tests.study.test_database import load
 from tests.study.test_study import Watcher
 from tuner.device_host import cores
+from tuner.engine import actor
 from tuner.engine.placement import share_cores
-from tuner.errors import DeviceError, EngineError
+from tuner.errors import DeviceError, EngineError, StoreError
+from tuner.store.files import read_study
 from tuner.store.records import COMPLETE, FAILED, INTERRUPTED, PRUNED, StudyRecord
+from tuner.study import on_ray
+from tuner.study.folder import StudyFolder
 from tuner.study.study import run_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("on_ray")]
@@ -86,6 +90,40 @@ def test_a_dead_engine_costs_its_trials_a_report_and_no_more(tmp_path: Path) -> 
     assert log.count("is started again") == 1
 
 
+def test_an_engine_that_breaks_is_replaced_like_one_that_died(tmp_path: Path) -> None:
+    config = make_config(tmp_path, search__trials=6, search__asha=None)
+    record = run_study(config, engine="tests.engine.null_engine:BreakingEngine")
+    assert (tmp_path / "broke").exists()
+    assert Counter(trial.state for trial in record.trials) == {COMPLETE: 6}
+    check_truth(record, tmp_path / "s")
+    log = (tmp_path / "s" / "logs.txt").read_text()
+    assert log.count("and is started again") == 1
+
+
+def test_a_disk_that_refuses_ends_the_search_and_is_no_trials_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(tmp_path, search__trials=12, search__asha=None, search__concurrent=2)
+    keep, kept = StudyFolder.save_checkpoint, []
+
+    def full(folder: StudyFolder, *args: Any) -> None:
+        if len(kept) >= 9:
+            raise StoreError("cannot write it: no space left on device.")
+        kept.append(args)
+        keep(folder, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StudyFolder, "save_checkpoint", full)
+        with pytest.raises(StoreError, match="no space left"):
+            run_study(config, engine=NULL_ENGINE)
+    left = read_study(tmp_path / "s")
+    assert FAILED not in {trial.state for trial in left.trials}
+    assert "no space left" in (tmp_path / "s" / "logs.txt").read_text()
+    record = run_study(config, engine=NULL_ENGINE, resume=True)
+    assert {trial.state for trial in record.trials} == {COMPLETE}
+    check_truth(record, tmp_path / "s")
+
+
 def test_engines_that_keep_dying_end_the_study_which_can_go_on(tmp_path: Path) -> None:
     config = make_config(tmp_path, search__trials=3)
     with pytest.raises(EngineError, match="every engine died"):
@@ -127,6 +165,24 @@ def test_what_an_engine_refuses_is_said_as_it_was_and_leaves_no_study(tmp_path: 
 def test_a_device_that_the_cluster_lacks_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="too few of mps"):
         run_study(make_config(tmp_path, devices=["mps"]), engine=NULL_ENGINE)
+
+
+@pytest.mark.parametrize("devices", ["auto", ["cuda"]])
+def test_a_gpu_that_torch_cannot_use_is_passed_over_where_the_config_leaves_the_choice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, devices: Any
+) -> None:
+    nodes = [{**node, "Resources": {**node["Resources"], "GPU": 1.0}} for node in on_ray._nodes()]
+    monkeypatch.setattr(on_ray, "_nodes", lambda: nodes)
+    monkeypatch.setattr(actor, "ray_resources", lambda device, threads: {"CPU": threads})
+    config = make_config(tmp_path, search__trials=3, devices=devices)
+    if devices == "auto":
+        record = run_study(config, engine="tests.engine.null_engine:CpuEngine")
+        assert record.state == COMPLETE
+        assert {engine["device"] for engine in record.engines} == {"cpu"}
+        assert "runs on the CPU. cuda:0 is not there" in (tmp_path / "s" / "logs.txt").read_text()
+    else:
+        with pytest.raises(DeviceError, match="cuda:0 is not there"):
+            run_study(config, engine="tests.engine.null_engine:CpuEngine")
 
 
 def test_the_thin_trial_imports_no_torch() -> None:

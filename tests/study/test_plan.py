@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.study.factory import SPACE, make_config
-from tuner.study.plan import expected_epochs, pack_size
+from tuner.study.plan import expected_epochs, largest, pack_size
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,17 @@ def test_the_pack_is_as_many_trials_as_the_search_runs_at_once(
     found, reason = pack_size(config, kind, engines=2 if kind == "cpu" else 1)
     assert found == pack
     assert why in reason
+
+
+def test_the_largest_trial_has_the_largest_number_and_the_longest_list(tmp_path: Path) -> None:
+    space = {
+        **SPACE,
+        "rank": {"type": "choice", "values": [4, 16, 8]},
+        "target_modules": {"type": "choice", "values": [["z"], ["a", "b"]]},
+    }
+    params = largest(make_config(tmp_path, space=space), {})
+    assert params["rank"] == 16
+    assert params["target_modules"] == ["a", "b"]
 
 
 def test_asha_shortens_what_is_expected(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,16 @@ from tests.engine.null_engine import NULL_ENGINE, ROWS, SLOW_ENGINE, score_of
 from tests.study.factory import SPACE, START, make_config
 from tests.study.test_database import load
 from tuner.config import StudyConfig
-from tuner.engine.contract import Report
+from tuner.engine.contract import EngineInfo, Report
+from tuner.engine.pool import Stopped
 from tuner.errors import StoreError, StudyError
-from tuner.store.files import read_study
-from tuner.store.records import COMPLETE, FAILED, INTERRUPTED, PRUNED, StudyRecord, TrialRecord
+from tuner.store.files import read_study, write_study
+from tuner.store.records import COMPLETE, FAILED, INTERRUPTED, PRUNED, Rerun, StudyRecord, TrialRecord
+from tuner.study import recorder
+from tuner.study.folder import StudyFolder
+from tuner.study.in_process import InProcess
+from tuner.study.rerun import choose_winner
+from tuner.study.resume import check_data
 from tuner.study.study import run_study
 
 
@@ -236,6 +244,93 @@ def test_an_interruption_of_the_reruns_keeps_those_that_ended(tmp_path: Path) ->
     ended = run(config, resume=True)
     assert ended.winner == whole.winner
     assert len(ended.reruns) == len(whole.reruns)
+
+
+def test_an_interruption_while_the_engines_come_up_is_one_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(runner: InProcess) -> list[EngineInfo]:
+        raise Stopped
+
+    config = make_config(tmp_path, search__trials=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(InProcess, "start", interrupted)
+        assert run(config).state == INTERRUPTED
+    assert run(config, resume=True).state == COMPLETE
+
+
+def test_an_interruption_while_the_engines_come_up_again_keeps_the_rungs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(runner: InProcess) -> list[EngineInfo]:
+        raise Stopped
+
+    config = make_config(tmp_path, search__trials=10, search__concurrent=4)
+    run(config, observer=Watcher(6))
+    before = (tmp_path / "s" / "rungs.json").read_bytes()
+    monkeypatch.setattr(InProcess, "start", interrupted)
+    run(config, resume=True)
+    assert (tmp_path / "s" / "rungs.json").read_bytes() == before
+
+
+def test_what_a_crash_left_of_a_trial_that_was_never_recorded_is_not_taken_up(tmp_path: Path) -> None:
+    config = make_config(tmp_path, search__trials=4, search__asha=None)
+    run(config, observer=Watcher(1))
+    record = read_study(tmp_path / "s")
+    kept = replace(record, trials=record.trials[:1])
+    write_study(tmp_path / "s", kept)  # as it was saved before the later trials began
+    foreign = json.dumps({"index": 7, "samples": 10_000, "best": 99.0}).encode()
+    for number in range(1, 4):
+        StudyFolder(tmp_path / "s").save_checkpoint(f"t{number:04d}", 7, 99.0, foreign)
+    ended = run(config, resume=True)
+    assert len(ended.trials) == 4
+    for trial in ended.trials:
+        assert [r["score"] for r in trial.reports] == [
+            score_of(trial.params, trial.seed, r["samples"]) for r in trial.reports
+        ]
+    assert [trial.params for trial in load(tmp_path / "s" / "study.db")] == [
+        {name: trial.params[name] for name in ("rank", "learning_rate", "epochs")} for trial in ended.trials
+    ]
+
+
+def test_study_json_is_written_while_the_best_are_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "FLUSH_EVERY", 0.01)
+    monkeypatch.setattr(recorder, "SAVE_EVERY", 0.01)
+    saved: list[StudyRecord] = []
+
+    class Reading(Watcher):
+        def on_trial_end(self, trial: TrialRecord) -> None:
+            if "seed" in trial.trial_id:
+                time.sleep(0.5)
+                saved.append(read_study(tmp_path / "s"))
+
+    run(make_config(tmp_path, search__trials=4, search__asha=None), observer=Reading())
+    assert [len(record.reruns) for record in saved] == [1, 2, 3, 4]
+    assert {trial.state for trial in saved[0].trials} == {COMPLETE}
+
+
+def test_rows_that_changed_end_a_resumption(tmp_path: Path) -> None:
+    record = replace(read_study(_interrupted(tmp_path)), data={"fingerprints": {"train": "a", "validation": "b"}})
+    check_data(record, {"fingerprints": {"train": "a", "validation": "b"}})
+    check_data(record, {})
+    with pytest.raises(StudyError, match="its validation rows have changed since"):
+        check_data(record, {"fingerprints": {"train": "a", "validation": "c"}})
+
+
+def _interrupted(results: Path) -> Path:
+    run(make_config(results, search__trials=3), observer=Watcher(1))
+    return results / "s"
+
+
+def test_a_configuration_that_failed_from_some_seeds_does_not_win(tmp_path: Path) -> None:
+    config = make_config(tmp_path, search__top_k_seeds=3)
+    trials = [TrialRecord(name, number, {}, 0) for number, name in enumerate(("lucky", "solid"))]
+    reruns = [Rerun("lucky", 1, {"score": 0.9}, {})]
+    reruns += [Rerun("solid", seed, {"score": 0.7}, {}) for seed in range(3)]
+    winner, _ = choose_winner(config, {}, trials, reruns)
+    assert winner.trial_id == "solid"
 
 
 def test_a_finished_study_says_so_and_goes_on_if_more_trials_are_asked_for(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def check_cluster(environment: Mapping[str, str]) -> Iterator[Finding]:
     address = marker.read_text(encoding="utf-8").strip()
     host, _, port = address.rpartition(":")
     if port.isdigit() and _answers(host.strip("[]"), int(port)):
-        yield Finding("Ray cluster", OK, f"one runs at {address}")
+        yield Finding("Ray cluster", OK, f"one runs at {address}; a study joins it where RAY_ADDRESS={address} is set")
     else:
         yield Finding("Ray cluster", WARNING, f"{marker} names {address}, which does not answer", "Run: ray stop")
 

@@ -44,6 +44,9 @@ def load(options: argparse.Namespace, resume: str | None = None) -> StudyConfig:
     Raises ConfigError with every mistake, StudyError if there is no such study to resume."""
     overrides = [(name, getattr(options, _dest(name))) for name in [*OVERRIDES, *_own_hyperparameters()]]
     given = [(name, value) for name, value in overrides if value is not None]
+    if resume is not None and options.space is not None:
+        cure = "A study goes on with the space it has."
+        raise ConfigError(Problem("--space", options.space, "does not go with --resume", cure))
     path: Path | None = options.config
     if resume is not None:
         path = path or _saved_config(dict(given), resume)
@@ -53,6 +56,7 @@ def load(options: argparse.Namespace, resume: str | None = None) -> StudyConfig:
     if task is None:
         raise ConfigError(Problem("TASK", None, "is missing", f"Name one of: {', '.join(tasks.names())}."))
     spec = tasks.spec(task)
+    given = [(name, full_name(spec, value) if name == "base-model" else value) for name, value in given]
     if path is None:
         path = space_path(spec, options.space or _space_for(spec, dict(given).get("base-model")))
     config = load_config(
@@ -61,7 +65,12 @@ def load(options: argparse.Namespace, resume: str | None = None) -> StudyConfig:
     if config.task != task:
         cure = f"Use: tuner tune {config.task} ..., or another --config."
         raise ConfigError(Problem("TASK", task, f"{path.name} is a config of the task {config.task}", cure))
-    return config
+    return config.model_copy(update={"base_model": full_name(spec, config.base_model)})
+
+
+def full_name(spec: TaskSpec, base_model: str) -> str:
+    """What a task's short name for a base stands for; a folder of that name goes before it."""
+    return base_model if Path(base_model).is_dir() else spec.bases.get(base_model, base_model)
 
 
 def space_path(spec: TaskSpec, name: str) -> Path:

@@ -14,19 +14,21 @@ from tuner.cli.observers import Observers, Written
 from tuner.cli.progress import make_progress
 from tuner.cli.summary import print_summary
 from tuner.cli.terminal import console
-from tuner.store.records import FAILED, INTERRUPTED
+from tuner.store.records import INTERRUPTED
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `tuner tune`."""
     parser.add_argument("--resume", metavar="STUDY", help="go on with a study; its finished trials are kept")
-    parser.add_argument("--in-process", action="store_true", help="run without Ray, one trial's report after the other")
+    parser.add_argument(
+        "--in-process", action="store_true", help="run without Ray, in one loop that goes the same way every time"
+    )
     parser.add_argument("--quiet", action="store_true", help="print nothing but the end")
     study_options.add_arguments(parser)
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Run the study and print its end. 0 when complete, 1 when it failed, 130 when interrupted. Raises TunerError."""
+    """Run the study and print its end. 0 when complete, 130 when interrupted. Raises TunerError."""
     config = study_options.load(options, resume=options.resume)
     out = console()
     if not options.quiet:
@@ -44,4 +46,4 @@ def execute(options: argparse.Namespace) -> int:
             command=options.command,
         )
     print_summary(out, config.results / record.name, record)
-    return {INTERRUPTED: 130, FAILED: 1}.get(record.state, 0)
+    return 130 if record.state == INTERRUPTED else 0

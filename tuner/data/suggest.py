@@ -35,7 +35,7 @@ class _Base:
 
 
 _MINILM = _Base("minilm", 1e-3, 0.3, 3.5, "small, made for English, and here without a network")
-_BERT_CHINESE = _Base("bert_chinese", 5e-4, 1.2, 1.0, "made for Chinese; fetched from the hub at first use")
+_BERT_CHINESE = _Base("bert-base-chinese", 5e-4, 1.2, 1.0, "made for Chinese; fetched from the hub at first use")
 
 
 def suggest_config(path: Path, task: str = "sentiment") -> str:

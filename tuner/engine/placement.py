@@ -28,7 +28,7 @@ once stood at 72 % accuracy after 29, 31 and 29 s, with 8 at once after 68, 33 a
 @dataclass(frozen=True)
 class Place:
     """Where one engine runs: its device as it will see it, a label that tells it from others, a node, its threads, and
-    the most trials it may train at once (it will take fewer if memory says so)."""
+    the most trials it may train at once (where memory is short it trains fewer of them in one step)."""
 
     device: Device
     label: str

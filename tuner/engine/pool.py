@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,12 +17,18 @@ from typing import Any
 from tuner.engine.actor import start_actor
 from tuner.engine.contract import EngineInfo, EngineLoad, EngineSettings, Report, TrialSpec
 from tuner.engine.placement import Place
-from tuner.errors import EngineError, TunerError
+from tuner.errors import EngineError, TrialError, TunerError
 
 log = logging.getLogger(__name__)
 
 _RESTARTS = 2
 _POLL_S = 0.25
+_STOP_S = 10.0  # a stop waits for the step that is running
+_PATIENCE_S = 60.0
+
+
+class _Broke(Exception):
+    """An engine answered that it is broken; its cause is the EngineError. The actor lives on, and is of no use."""
 
 
 class Stopped(Exception):
@@ -84,8 +91,11 @@ class Pool:
 
     def infos(self) -> list[EngineInfo]:
         """Wait until every engine is up and return what each says of itself. Raises what an engine raised instead."""
-        for member in self._members:
-            member.info = self._wait(member.handle.info.remote())
+        try:
+            for member in self._members:
+                member.info = self._wait(member.handle.info.remote(), member.settings.name)
+        except _Broke as error:
+            raise error.__cause__ or error from None
         return [member.info for member in self._members if member.info is not None]
 
     def start(self, spec: TrialSpec, samples: int, checkpoint: bytes | None = None) -> None:
@@ -126,7 +136,10 @@ class Pool:
         if trial is None:
             return
         if trial.handle is not None:
-            trial.handle.stop.remote(trial_id)
+            import ray
+
+            # The slot is free once the engine says so: a start that overtook the stop would find it taken.
+            ray.wait([trial.handle.stop.remote(trial_id)], timeout=_STOP_S)
         self._free(trial)
 
     def close(self) -> None:
@@ -137,25 +150,21 @@ class Pool:
             ray.kill(member.handle)
 
     def _call(self, trial_id: str, method: str, *args: Any) -> Any:
-        from ray.exceptions import RayActorError
-
         trial = self._trials[trial_id]
         while True:
             try:
                 return self._wait(getattr(trial.handle, method).remote(trial_id, *args))
-            except RayActorError as error:
+            except _losses() as error:
                 self._lost(trial, error)
                 self._place(trial)
 
     def _place(self, trial: _Trial) -> None:
-        from ray.exceptions import RayActorError
-
         while True:
             with self._lock:
                 member = self._reserve(trial)
             try:
                 self._wait(trial.handle.start.remote(trial.spec, trial.checkpoint))
-            except RayActorError as error:
+            except _losses() as error:
                 self._lost(trial, error)
             except BaseException:
                 self._free(trial)
@@ -185,12 +194,17 @@ class Pool:
             self._lock.wait(_POLL_S)
 
     def _speed(self, member: _Member) -> float:
-        from ray.exceptions import RayActorError
+        """Training rows a second, 0.0 for an engine that does not say: one that is coming up, or that is dead. Whoever
+        is placed there next waits for it, or starts it again."""
+        import ray
 
+        asked = member.handle.load.remote()
+        if not ray.wait([asked], timeout=_POLL_S)[0]:
+            return 0.0
         try:
-            load: EngineLoad = self._wait(member.handle.load.remote())
-        except RayActorError:
-            return 0.0  # whoever is placed there next finds it dead and starts it again
+            load: EngineLoad = self._wait(asked)
+        except _losses():
+            return 0.0
         return load.samples_per_second
 
     def _free(self, trial: _Trial) -> None:
@@ -201,7 +215,9 @@ class Pool:
             self._lock.notify_all()
 
     def _lost(self, trial: _Trial, error: Exception) -> None:
-        """The engine of a trial died. The first trial to notice starts another; the others only let go."""
+        """The engine of a trial died or broke. The first trial to notice starts another; the others only let go."""
+        import ray
+
         member, handle = trial.member, trial.handle
         self._free(trial)
         if self._stopping.is_set():
@@ -210,6 +226,7 @@ class Pool:
             if member is None or member.handle is not handle or member.dead:
                 return
             name = member.settings.name
+            ray.kill(handle)  # one that broke still holds its device
             if member.restarts < _RESTARTS:
                 member.restarts += 1
                 log.warning("engine %s died (%s) and is started again", name, _short(error))
@@ -221,22 +238,38 @@ class Pool:
                 if all(each.dead for each in self._members):
                     self.broken = EngineError(f"every engine died; the last one, {name}: {_short(error)}.")
 
-    def _wait(self, refs: Any) -> Any:
+    def _wait(self, ref: Any, starting: str = "") -> Any:
+        """What a call returns. Names the engine that is `starting` if that takes long: it may wait for others' work."""
         import ray
         from ray.exceptions import RayTaskError
 
-        waiting = list(refs) if isinstance(refs, list) else [refs]
-        while waiting:
+        patience = time.monotonic() + _PATIENCE_S
+        there = False
+        while not there:
             if self._stopping.is_set():
                 raise Stopped
-            _, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=_POLL_S)
+            there = bool(ray.wait([ref], timeout=_POLL_S)[0])
+            if not there and starting and time.monotonic() >= patience:
+                log.warning("%s is not up yet: it may wait for a core or a GPU that other work holds", starting)
+                starting = ""
         try:
-            return ray.get(refs)
+            return ray.get(ref)
         except RayTaskError as error:
+            if isinstance(error.cause, EngineError) and not isinstance(error.cause, TrialError):
+                raise _Broke from error.cause
             if isinstance(error.cause, TunerError):
                 raise error.cause from None
             raise EngineError(f"an engine failed: {type(error.cause).__name__}: {error.cause}.") from error
 
 
+def _losses() -> tuple[type[Exception], ...]:
+    """What says that an engine is lost; the second, that its node is."""
+    from ray.exceptions import ActorUnschedulableError, RayActorError
+
+    return RayActorError, ActorUnschedulableError, _Broke
+
+
 def _short(error: Exception) -> str:
+    if isinstance(error, _Broke) and error.__cause__ is not None:
+        return str(error.__cause__)
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

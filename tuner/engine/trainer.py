@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ from tuner.device import memory_used_mb, select_devices, set_threads
 from tuner.engine.contract import EngineInfo, EngineLoad, EngineSettings, Report, TrialSpec
 from tuner.engine.measure import Measured, measure
 from tuner.engine.packing import Packing
-from tuner.errors import EngineError
+from tuner.errors import EngineError, TrialError
 
 Result = TypeVar("Result")
 
@@ -73,7 +74,7 @@ class DeviceEngine:
         with self._wake:
             self._refuse_if_closed()
             if trial_id in self._asked:
-                raise EngineError(f"trial {trial_id} is being advanced already")
+                raise TrialError("failed", f"trial {trial_id} is being advanced already")
             self._asked[trial_id] = future
             self._wake.notify()
         return future.result()
@@ -177,6 +178,7 @@ class DeviceEngine:
             set_threads(settings.threads)
         spec = tasks.spec(config.task)
         prepared = settings.options.get("prepared") or spec.prepare(config)
+        spec = replace(spec, quality=prepared.summary.get("quality", spec.quality))
         task = spec.load(config, device, prepared)
         self._base_memory_mb = memory_used_mb(device)
         return Packing(task, spec, config, device, settings.max_pack)
@@ -209,7 +211,7 @@ class DeviceEngine:
         with self._wake:
             future = self._asked.pop(trial_id)
         if report is None:
-            future.set_exception(EngineError(f"{self.settings.name} does not hold trial {trial_id}"))
+            future.set_exception(TrialError("failed", f"{self.settings.name} does not hold trial {trial_id}"))
         else:
             future.set_result(report)
 

@@ -1,7 +1,7 @@
 """Adapters as files: PEFT folders that plain `PeftModel.from_pretrained` opens, and checkpoints as safetensors bytes.
 
-A checkpoint holds everything an engine needs to continue a trial: weights, Adam's moments, counters, and the weights of
-the best report so far. Both are safetensors; nothing is ever unpickled.
+A checkpoint holds everything an engine needs to continue a trial: weights and their running average, Adam's moments,
+counters, and the averaged weights of the best report so far. Both are safetensors; nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def save_peft(
 
 
 def pack_checkpoint(groups: Mapping[str, Tensors], state: Mapping[str, Any]) -> bytes:
-    """Named groups of tensors (weights, first, second, best) and plain state as one safetensors file, with a digest
-    of both."""
+    """Named groups of tensors (weights, average, first, second, best) and plain state as one safetensors file, with a
+    digest of both."""
     flat = {
         f"{group}/{name}": value.contiguous() for group, tensors in groups.items() for name, value in tensors.items()
     }

@@ -23,8 +23,8 @@ from tuner.lora.ragged import Ragged, attention
 
 
 class _Layer:
-    """One encoder layer: the parts of a transformers layer, looked up by name at each call so that wrapped ones are
-    met."""
+    """One encoder layer: the parts of a transformers layer, looked up by name when it is made, after LoRA has wrapped
+    them."""
 
     def __init__(
         self, layer: nn.Module, layout: EncoderLayout, heads: int, activation: Callable[..., torch.Tensor]
@@ -79,11 +79,6 @@ class RaggedEncoder:
         self.head = [
             (model.get_submodule(name).float(), ACT2FN[act] if act else None) for name, act in self.layout.head
         ]
-
-    @staticmethod
-    def layout_for(model: Any) -> EncoderLayout:
-        """The layout of a loaded model. Raises BaseModelError for an unknown architecture."""
-        return layout_of(model.config.model_type)
 
     def hidden(self, ids: torch.Tensor, ragged: Ragged, *, first_only: bool) -> torch.Tensor:
         """Token ids (T,) -> last hidden states (T, H), or those of the rows' first tokens (B, H)."""

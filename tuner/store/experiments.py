@@ -1,4 +1,4 @@
-"""Every study that was ever run here, in one database: what was tried, what won, and good points to start from.
+"""Every study that was ever run here, in one database: what was tried and what won.
 
 SQLite in `results/experiments.db` by default; any SQLAlchemy URL puts the same two tables on a server. Studies come in
 as `StudyRecord`s and leave as plain values. Knows nothing of how a study runs, nor of the study's own study.db.

@@ -3,9 +3,9 @@
 Optuna's own storage on SQLite takes 5 to 10 ms for each small change, with a query for every value. So the search
 runs in memory (`sampler.py`) and this mirror takes snapshots of trials: `put` only remembers the newest of each,
 `flush`, called every second or so from the recorder's thread, brings the file up to date in one transaction. Optuna
-makes the file and its tables; rows are inserted through Optuna's table definitions, which is private, so Optuna is
-pinned and tests read everything back through its public API. The file is in write-ahead mode: readers never block the
-study, and a crash loses at most what was not flushed.
+makes the file and its tables; rows are inserted through Optuna's table definitions, which is private, so
+constraints.txt pins Optuna and tests read everything back through its public API. The file is in write-ahead mode:
+readers never block the study, and a crash loses at most what was not flushed.
 
 A trial that an interrupted study left is WAITING in the file, Optuna's word for "to be run", until the study goes on.
 """
@@ -37,8 +37,11 @@ class _Written:
 class StudyDatabase:
     """The file of one study. `put` may be called from any thread, `flush` and `close` from one at a time."""
 
-    def __init__(self, path: Path, study_name: str) -> None:
+    def __init__(self, path: Path, study_name: str, known: int | None = None) -> None:
+        """`known` trials are in the study's record. What the file has beyond them is of a run that crashed before the
+        record was saved; the study gives those numbers to new trials, so it is removed. None keeps all."""
         self._path = path
+        self._known = known
         self._study_name = study_name
         self._lock = threading.Lock()
         self._changed: dict[int, FrozenTrial] = {}
@@ -88,11 +91,28 @@ class StudyDatabase:
             study_name=self._study_name, storage=storage, direction="maximize", load_if_exists=True
         )
         self._study_id = storage.get_study_id_from_name(study.study_name)
-        for trial in storage.get_all_trials(self._study_id):
-            self._written[trial.number] = _written(trial._trial_id, trial)
+        trials = storage.get_all_trials(self._study_id)
         storage.remove_session()
         storage.engine.dispose()  # connections made before the pragmas
         self._engine = storage.engine
+        kept = trials[: self._known]
+        self._remove([trial._trial_id for trial in trials[len(kept) :]])
+        for trial in kept:
+            self._written[trial.number] = _written(trial._trial_id, trial)
+
+    def _remove(self, rows: list[int]) -> None:
+        from optuna.storages._rdb import models
+
+        if rows:
+            with self._engine.begin() as connection:
+                for model in (
+                    models.TrialParamModel,
+                    models.TrialValueModel,
+                    models.TrialIntermediateValueModel,
+                    models.TrialModel,
+                ):
+                    table: Any = model.__table__
+                    connection.execute(table.delete().where(table.c.trial_id.in_(rows)))
 
     def _write(self, trials: list[FrozenTrial]) -> None:
         """All changes of these trials in one transaction; what is remembered as written changes only once it is."""

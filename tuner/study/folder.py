@@ -53,6 +53,10 @@ class StudyFolder:
         """The folder of one trial."""
         return self.path / "trials" / trial_id
 
+    def forget(self, trial_id: str) -> None:
+        """Remove everything that a trial left."""
+        shutil.rmtree(self.trial(trial_id), ignore_errors=True)
+
     def write_trial_config(self, trial: TrialRecord) -> None:
         """The trial's hyperparameters and seed, as config.yaml."""
         content = {"trial": trial.trial_id, "number": trial.number, "seed": trial.seed, "params": dict(trial.params)}
@@ -64,7 +68,7 @@ class StudyFolder:
         write_json(self.trial(trial.trial_id) / "metrics.json", content)
 
     def save_checkpoint(self, trial_id: str, index: int, score: float, data: bytes) -> None:
-        """Keep the checkpoint of report `index`, and of the older ones only the best."""
+        """Keep the checkpoint of report `index`, and of the older ones of this run of the study only the best."""
         write_bytes(self._checkpoint(trial_id, index) / STATE, data)
         best = self._best.get(trial_id)
         if best is None or score > best[0]:
@@ -87,7 +91,8 @@ class StudyFolder:
         return path.read_bytes() if path.is_file() else None
 
     def write_adapter(self, files: Mapping[str, bytes]) -> None:
-        """Replace the best adapter. A reader finds the old one or the new one, whole."""
+        """Replace the best adapter. A reader finds the old one or the new one, whole, or for a moment between two
+        renames none."""
         fresh, old = self.path / ".best.new", self.path / ".best.old"
         for leftover in (fresh, old):
             shutil.rmtree(leftover, ignore_errors=True)

@@ -9,7 +9,7 @@ How. `TuneController` starts, calls and stops trials through one object, its `Ra
 name means `ThreadActorManager`: an "actor" is a `_Handle` that owns a `Trainable` and a thread,
 `handle.method.remote()` returns a `concurrent.futures.Future`, and `next` waits for futures instead of object
 references. Everything above it is Tune's own: searcher, scheduler, retries, reuse of actors, checkpoints, callbacks.
-This hooks into a private module of Ray, so Ray is pinned, and a test fails if the name moves.
+This hooks into a private module of Ray, so constraints.txt pins Ray, and a test fails if the name moves.
 
 What is lost: trials cannot run on other nodes (they have nothing to do there: engines can), they do not show in Ray's
 dashboard (engines do), a crash of the driver takes them along (it would end the study in any case, and `--resume` goes

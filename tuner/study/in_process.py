@@ -18,7 +18,7 @@ from tuner.device_host import cores
 from tuner.engine.actor import local_engine
 from tuner.engine.contract import Engine, EngineInfo, EngineSettings, Report, TrialSpec
 from tuner.engine.placement import MOST_TRIALS
-from tuner.errors import StudyError, TrialError
+from tuner.errors import StoreError, StudyError, TrialError
 from tuner.study.folder import StudyFolder
 from tuner.study.runner import Trained
 from tuner.study.search import Search
@@ -134,8 +134,9 @@ class InProcess:
                 return
             try:
                 local.engine.start(spec, self._folder.newest_checkpoint(spec.trial_id))
-            except TrialError as error:
-                search.fail(spec.trial_id, f"{error.kind}: {error}")
+            except (TrialError, StoreError) as error:
+                kind = error.kind if isinstance(error, TrialError) else "failed"
+                search.fail(spec.trial_id, f"{kind}: {error}")
                 continue
             local.trials.append(spec.trial_id)
 

@@ -21,10 +21,11 @@ from typing import Any
 import ray
 
 from tuner.config import StudyConfig
+from tuner.device import KINDS
 from tuner.engine.contract import EngineInfo, EngineSettings, Report, TrialSpec
 from tuner.engine.placement import place_engines
 from tuner.engine.pool import Pool, Stopped
-from tuner.errors import EngineError, TunerError
+from tuner.errors import DeviceError, EngineError, TunerError
 from tuner.study.database import warm_up
 from tuner.study.folder import StudyFolder
 from tuner.study.heap import return_large_buffers
@@ -35,12 +36,13 @@ from tuner.study.search import Search
 log = logging.getLogger(__name__)
 
 _RETRIES = 2
+_CPU = KINDS[-1]
 _TUNE_ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # trials share this process, and its working directory is the user's
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the study writes its own files
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # study.py has its own, which also hears SIGTERM
     "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),  # Tune's snapshots are not what a study goes on from
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they go to logs.txt as sentences
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # a trial writes its own to logs.txt
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "0",  # trials ask Ray for nothing
     "RAY_AIR_NEW_OUTPUT": "0",
 }
@@ -67,9 +69,30 @@ class OnRay:
         self._infos: list[EngineInfo] = []
 
     def start(self) -> list[EngineInfo]:
-        """Start an actor a device; while they import torch and load the base, this process imports Ray Tune."""
+        """Start an actor a device; while they import torch and load the base, this process imports Ray Tune.
+
+        Ray counts a GPU that torch cannot use, for want of its driver or of a build of torch for it: where the config
+        leaves the choice, the CPU is taken then."""
         return_large_buffers()
-        places = place_engines(self._config.devices, _nodes(), self._config.search.concurrent)
+        self._pool, kinds = self._engines(self._config.devices)
+        with _environment(_TUNE_ENVIRONMENT):
+            import tuner.study.host
+            import tuner.study.tune_search  # noqa: F401
+        warm_up()
+        try:
+            self._infos = self._pool.infos()
+        except DeviceError as error:
+            if self._config.devices != "auto" or kinds == {_CPU}:
+                raise
+            log.warning("torch cannot use what Ray counts, so the study runs on the CPU. %s", error)
+            self._pool.close()
+            self._pool, _ = self._engines([_CPU])
+            self._infos = self._pool.infos()
+        return self._infos
+
+    def _engines(self, wanted: Sequence[str] | str) -> tuple[Pool, set[str]]:
+        """Actors that come up, and the kinds of their devices."""
+        places = place_engines(wanted, _nodes(), self._config.search.concurrent)
         labels = [place.label for place in places]
         settings = []
         for index, place in enumerate(places):
@@ -79,13 +102,7 @@ class OnRay:
             settings.append(
                 EngineSettings(self._config, place.device.name, place.threads, place.max_pack, name, self._options)
             )
-        self._pool = Pool(self._path, settings, places, self._stopping)
-        with _environment(_TUNE_ENVIRONMENT):
-            import tuner.study.host
-            import tuner.study.tune_search  # noqa: F401
-        warm_up()
-        self._infos = self._pool.infos()
-        return self._infos
+        return Pool(self._path, settings, places, self._stopping), {place.device.kind for place in places}
 
     def search(self, search: Search) -> None:
         """Run `Tuner.fit()` over the search."""
@@ -121,13 +138,22 @@ class OnRay:
                     storage_path=storage,
                     verbose=0,
                     callbacks=[NoProgress()],
-                    stop=WhenStopped(lambda: self._stopping.is_set() or pool.broken is not None),
+                    stop=WhenStopped(
+                        lambda: (
+                            self._stopping.is_set()
+                            or pool.broken is not None
+                            or bool(shared.refusals)
+                            or search.unsaved
+                        )
+                    ),
                     failure_config=tune.FailureConfig(max_failures=_RETRIES),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 ),
             ).fit()
         if pool.broken is not None:
             raise pool.broken
+        if shared.refusals:
+            raise shared.refusals[0]
 
     def train(
         self,

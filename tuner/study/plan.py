@@ -127,13 +127,18 @@ def largest(config: StudyConfig, own: dict[str, Any]) -> dict[str, Any]:
         if isinstance(entry, Constant):
             params[name] = entry.value
         elif isinstance(entry, Choice):
-            params[name] = max(
-                entry.values, key=lambda value: (len(value) if isinstance(value, list) else 0, str(value))
-            )
+            params[name] = max(entry.values, key=_size)
         else:
             params[name] = entry.high
     params["learning_rate"] = min(float(params["learning_rate"]), 1e-4)
     return params
+
+
+def _size(value: Any) -> tuple[float, str]:
+    """Orders the values of a choice by what they cost: numbers by themselves, lists by how long they are."""
+    if isinstance(value, list):
+        return len(value), str(value)
+    return (value, "") if isinstance(value, int | float) else (0, str(value))
 
 
 def expected_epochs(config: StudyConfig) -> float:

@@ -39,11 +39,12 @@ class Recorder:
     def __init__(self, folder: StudyFolder, record: StudyRecord, watched: Watched) -> None:
         self.folder = folder
         self.watched = watched
-        self._database = StudyDatabase(folder.database, record.name)
+        self._database = StudyDatabase(folder.database, record.name, len(record.trials))
         self._record = record
         self._trials = {trial.trial_id: trial for trial in record.trials}
         self._lock = threading.Lock()
-        self._changed: set[str] = set()
+        self._changed: set[str] = set()  # trials whose files are behind
+        self._behind = False  # whether study.json is
         self._fresh: set[str] = set()
         self._rungs: Callable[[], Any] | None = None
         self._stop = threading.Event()
@@ -55,6 +56,11 @@ class Recorder:
         self._rungs = rungs
         write_study(self.folder.path, self.snapshot())
         self._thread.start()
+
+    @property
+    def broken(self) -> bool:
+        """Whether the thread stopped because it could not save."""
+        return self._broken is not None
 
     def check(self) -> None:
         """Raises the StoreError that stopped the thread, if one did: a study that cannot save should end."""
@@ -79,6 +85,7 @@ class Recorder:
         """Change fields of the study's record: engines, data, state, winner, finished."""
         with self._lock:
             self._record = replace(self._record, **fields)
+            self._behind = True
 
     def phase(self, phase: Phase) -> None:
         """The study enters a phase."""
@@ -118,6 +125,7 @@ class Recorder:
         """One of the top k was trained again."""
         with self._lock:
             self._record = replace(self._record, reruns=(*self._record.reruns, rerun))
+            self._behind = True
         log.info("trial %s from seed %d: %s", rerun.trial_id, rerun.seed, dict(rerun.validation))
 
     def close(self) -> StudyRecord:
@@ -126,7 +134,7 @@ class Recorder:
         if self._thread.is_alive():
             self._thread.join()
         self._flush()
-        self._save(everything=True)
+        self._save()
         self._database.close()
         return self.snapshot()
 
@@ -134,6 +142,7 @@ class Recorder:
         with self._lock:
             self._trials[trial.trial_id] = trial
             self._changed.add(trial.trial_id)
+            self._behind = True
 
     def _work(self) -> None:
         due = time.monotonic() + SAVE_EVERY
@@ -143,7 +152,8 @@ class Recorder:
                 self._flush()
                 if time.monotonic() >= due:
                     began = time.monotonic()
-                    self._save()
+                    if self._behind:
+                        self._save()
                     due = time.monotonic() + max(SAVE_EVERY, 20 * (time.monotonic() - began))
         except StoreError as error:
             log.error("%s", error)
@@ -161,14 +171,12 @@ class Recorder:
         for trial_id in sorted(ended):
             self.folder.write_trial_metrics(trials[trial_id])
 
-    def _save(self, everything: bool = False) -> None:
-        if not everything and not self._changed:
-            return
+    def _save(self) -> None:
         with self._lock:
-            changed, self._changed = self._changed, set()
+            changed, self._changed, self._behind = self._changed, set(), False
             trials = dict(self._trials)
         for trial_id in sorted(changed):
             self.folder.write_trial_metrics(trials[trial_id])
         write_study(self.folder.path, self.snapshot())
-        if self._rungs is not None:
-            write_json(self.folder.rungs, self._rungs())
+        if self._rungs is not None and (rungs := self._rungs()):
+            write_json(self.folder.rungs, rungs)

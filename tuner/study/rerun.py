@@ -65,15 +65,19 @@ def rerun(config: StudyConfig, recorder: Recorder, runner: Runner) -> None:
 def choose_winner(
     config: StudyConfig, bands: Mapping[str, BandConfig], trials: Sequence[TrialRecord], reruns: Sequence[Rerun]
 ) -> tuple[Winner, Rerun]:
-    """The configuration with the highest mean over seeds, and the re-run whose adapter is kept.
-
-    Raises StudyError if no re-run ended."""
+    """The configuration with the highest mean over seeds, and the re-run whose adapter is kept. One that failed from
+    some seeds comes behind those that failed from fewer. Raises StudyError if no re-run ended."""
     by_trial: dict[str, list[Rerun]] = {}
     for each in reruns:
         by_trial.setdefault(each.trial_id, []).append(each)
     if not by_trial:
         raise StudyError("none of the best trials could be trained again, so no winner can be named. See logs.txt.")
-    chosen = max(by_trial, key=lambda trial_id: _mean([each.validation["score"] for each in by_trial[trial_id]]))
+
+    def merit(trial_id: str) -> tuple[int, float]:
+        scores = [each.validation["score"] for each in by_trial[trial_id]]
+        return min(len(scores), config.search.top_k_seeds), _mean(scores)
+
+    chosen = max(by_trial, key=merit)
     runs = by_trial[chosen]
     scores = [each.validation["score"] for each in runs]
     metrics = mean_metrics([each.validation for each in runs])

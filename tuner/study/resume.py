@@ -22,6 +22,17 @@ _FIXED = ("task", "base_model", "revision", "data", "score", "precision")
 _FIXED_SEARCH = ("seed", "reports_per_epoch", "asha")
 
 
+def check_data(record: StudyRecord, summary: Mapping[str, Any]) -> None:
+    """Raises StudyError if the rows are not those that the study's trials so far learned from and were judged on."""
+    before, now = record.data.get("fingerprints", {}), summary.get("fingerprints", {})
+    changes = [split for split, fingerprint in now.items() if before.get(split, fingerprint) != fingerprint]
+    if changes and record.trials:
+        raise StudyError(
+            f"study {record.name!r} cannot go on: its {' and '.join(changes)} rows have changed since, so its scores "
+            "would not compare. Put them back as they were, or start a new study under another --name."
+        )
+
+
 def resumed(config: StudyConfig, folder: StudyFolder, space: Space, defaults: Mapping[str, Any]) -> StudyRecord:
     """The record to go on with. Raises StoreError if there is none, StudyError if the study is finished and no more
     trials are asked for, or if its space or anything else that scores depend on has changed."""

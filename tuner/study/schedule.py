@@ -63,13 +63,6 @@ class Asha:
         recorded = self._rungs.get(rung)
         return _quantile(recorded.values(), 1 - 1 / self.reduction_factor) if recorded else None
 
-    def summary(self) -> list[dict[str, Any]]:
-        """One dict a rung, lowest first: where it lies (rows), how many trials reached it, its cutoff."""
-        return [
-            {"samples": self.milestone(rung), "trials": len(self._rungs[rung]), "cutoff": self.cutoff(rung)}
-            for rung in sorted(self._rungs)
-        ]
-
     def to_json(self) -> dict[str, Any]:
         """The whole state as plain JSON."""
         rungs = {str(rung): dict(recorded) for rung, recorded in sorted(self._rungs.items())}

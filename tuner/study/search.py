@@ -62,6 +62,11 @@ class Search:
         self.asha = _asha(config, recorder, train_rows, earlier)
 
     @property
+    def unsaved(self) -> bool:
+        """Whether the record can no longer be saved: the search had better end."""
+        return self._recorder.broken
+
+    @property
     def remaining(self) -> int:
         """How many trials are still to be started."""
         return len(self._waiting) + max(0, self._total - self._asked)
@@ -80,6 +85,8 @@ class Search:
         else:
             asked = self._sampler.ask()
             self._asked += 1
+            # a crash may have left files of a trial that never came into the record, and its id is given anew
+            self._recorder.folder.forget(asked.trial_id)
             trial = TrialRecord(asked.trial_id, asked.number, asked.params, asked.seed, started=time.time())
         self._numbers[trial.trial_id] = trial.number
         self._running.add(trial.trial_id)
@@ -110,7 +117,7 @@ class Search:
             self._end(trial_id, COMPLETE, "")
         elif decision == STOP and self.asha:
             rung = self.asha.rung_reached(report.samples) or 0
-            self._end(trial_id, PRUNED, f"stopped at rung {rung} after {report.samples} rows: others did better")
+            self._end(trial_id, PRUNED, f"stopped at rung {rung + 1} after {report.samples} rows: others did better")
         return trial_id in self._running
 
     def fail(self, trial_id: str, message: str) -> None:
@@ -134,9 +141,10 @@ class Search:
 
 
 def _asha(config: StudyConfig, recorder: Recorder, train_rows: int, earlier: list[TrialRecord]) -> Asha | None:
-    """ASHA with the rungs that were kept, completed from the record: the two files may be a few seconds apart."""
+    """ASHA with the rungs that were kept, completed from the record: the two files may be a few seconds apart. None
+    where the config has none, or no engine came up to tell how many rows an epoch has."""
     settings = config.search.asha
-    if settings is None:
+    if settings is None or not train_rows:
         return None
     asha = Asha(settings.grace_epochs * train_rows, settings.reduction_factor)
     if recorder.folder.rungs.is_file():

@@ -32,7 +32,7 @@ from tuner.study.launch import reserved, study_name
 from tuner.study.observer import Observer, Watched
 from tuner.study.recorder import Recorder
 from tuner.study.rerun import choose_winner, rerun
-from tuner.study.resume import resumed
+from tuner.study.resume import check_data, resumed
 from tuner.study.runner import Runner
 from tuner.study.search import Search
 from tuner.study.space import Space
@@ -76,6 +76,8 @@ def run_study(
     stopping = threading.Event()
     with reserved(folder, resume), _logging_to(folder.logs), interruptible(stopping):
         prepared = spec.prepare(config)
+        if resume:
+            check_data(record, prepared.summary)
         for warning in prepared.warnings:
             log.warning("%s", warning)
         # Ray brings a handler of its own for SIGTERM, which prints a stack: ours goes in again behind it

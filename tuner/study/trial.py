@@ -8,8 +8,9 @@ first: a trial of a resumed study and one that Tune retries go on by the same wa
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from ray.air.constants import TIME_THIS_ITER_S
 from ray.tune.result import TRIAL_ID
 
 from tuner.engine.contract import Report, TrialSpec
-from tuner.engine.pool import Pool
-from tuner.errors import TrialError
+from tuner.engine.pool import Pool, Stopped
+from tuner.errors import StoreError, TrialError
 from tuner.store.files import write_bytes
 from tuner.study.folder import STATE, StudyFolder
+
+log = logging.getLogger(__name__)
 
 REPORT, ENGINE, SCORE, SAMPLES = "tuner_report", "engine", "score", "samples"
 """Names in the result that a trial gives to Tune: the Report, the engine's name, and the two numbers Tune may show."""
@@ -29,11 +32,13 @@ REPORT, ENGINE, SCORE, SAMPLES = "tuner_report", "engine", "score", "samples"
 
 @dataclass(frozen=True)
 class Shared:
-    """What the trials of one study share with the driver. `train_rows` is how many rows one epoch has."""
+    """What the trials of one study share with the driver. `train_rows` is how many rows one epoch has; `refusals` is
+    what the disk said when a checkpoint could not be saved, which is no trial's fault and ends the search."""
 
     pool: Pool
     folder: StudyFolder
     train_rows: int
+    refusals: list[StoreError] = field(default_factory=list)
 
 
 _shared: dict[str, Shared] = {}
@@ -60,7 +65,18 @@ class LoraTrial(tune.Trainable):  # type: ignore[misc,unused-ignore]
         self._newest: bytes | None = None
 
     def step(self) -> dict[str, Any]:
-        """Train to the next report, keep its checkpoint on disk, and return both metrics and report."""
+        """Train to the next report, keep its checkpoint on disk, and return both metrics and report. Tune runs a step
+        that raised again, from the newest checkpoint, and says nothing of why."""
+        try:
+            return self._advance()
+        except Stopped:
+            raise
+        except Exception as error:
+            log.error("trial %s: %s", self._spec.trial_id, str(error) or type(error).__name__)
+            log.info("trial %s raised", self._spec.trial_id, exc_info=True)
+            raise
+
+    def _advance(self) -> dict[str, Any]:
         pool, trial_id = self._shared.pool, self._spec.trial_id
         try:
             if not self._held:
@@ -71,7 +87,11 @@ class LoraTrial(tune.Trainable):  # type: ignore[misc,unused-ignore]
         score = report.metrics.get(SCORE, float("nan"))
         if checkpoint is not None:
             self._newest = checkpoint
-            self._shared.folder.save_checkpoint(trial_id, report.index, score, checkpoint)
+            try:
+                self._shared.folder.save_checkpoint(trial_id, report.index, score, checkpoint)
+            except StoreError as error:
+                self._shared.refusals.append(error)
+                raise
         done = report.done or report.status != "ok"
         engine = pool.engine_of(trial_id)
         if done:

@@ -37,7 +37,8 @@ class Prepared:
 class TaskSpec:
     """The light half of a task: names, bands and where its heavy half lives.
 
-    `quality` and `preservation` name the metrics behind those components of the score; `bands` holds the edges of
+    `quality` and `preservation` name the metrics behind those components of the score (where the rows call for another,
+    the "quality" of `Prepared.summary` names it); `bands` holds the edges of
     "efficiency", "quality" and "preservation", and of any other metric that is graded in reports. `bases` maps short
     names (minilm) to what `base_model` may hold; anything else is a hub id or a folder. `hyperparameters` maps every
     name a space may use beyond the common ones to its default. `preparation` is "module:function", the checks that

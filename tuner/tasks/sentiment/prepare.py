@@ -49,7 +49,10 @@ def prepare(config: StudyConfig) -> Prepared:
     report = _with_truncated(report, kept, facts, config.data.max_length)
     warning = language_warning((row.text for row in kept.train), facts.languages)
     warnings = (*report.warnings, *((warning,) if warning else ()))
+    balanced = all(report.statistics[split].is_balanced for split in ("train", "validation"))
     summary: dict[str, Any] = {
+        # where one class is rare, always naming the other is right most of the time
+        "quality": "accuracy" if balanced else "macro_f1",
         **report.to_json(),
         "source": config.data.source if config.data.train is None else str(config.data.train),
         "notes": list(splits.notes),

@@ -1,8 +1,9 @@
 """Sentiment on a device: one frozen encoder, packed adapters, the loss of each row, and how an adapter is judged.
 
-Quality is accuracy on held-out rows. Preservation is the mean cosine between the base's and the adapted encoder's
-sentence embeddings (mean of the last hidden states over a row's tokens) of held-out text: an adapter that bends the
-encoder little keeps it useful for other work. Rows are tokenised once, when the task is made.
+Quality is accuracy on held-out rows, macro F1 where classes are unbalanced. Preservation is the mean cosine between the
+base's and the adapted encoder's sentence embeddings (mean of the last hidden states over a row's tokens) of held-out
+text: an adapter that bends the encoder little keeps it useful for other work. Rows are tokenised once, when the task is
+made.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tuner.data.classification import Splits
 from tuner.device import Device
 from tuner.lora.adapter import save_peft
 from tuner.lora.encoder import RaggedEncoder
-from tuner.lora.layouts import lora_modules, matching
+from tuner.lora.layouts import layout_of, lora_modules, matching
 from tuner.lora.packed import Pack, PackContext, wrap_linears
 from tuner.lora.parameters import AdapterShape
 from tuner.lora.ragged import Ragged
@@ -45,7 +46,7 @@ class SentimentTask:
         self.context = PackContext(self.device)
         layers = getattr(model.config, "num_hidden_layers", 0)
         # ALBERT uses one layer many times: its modules have one name each, and their gradients add up
-        self.layout = RaggedEncoder.layout_for(model)
+        self.layout = layout_of(self.facts.model_type)
         self.modules = lora_modules(self.layout, layers)
         heads = [name for name, _ in self.layout.head if name.partition(".")[0] in self.layout.trained]
         places = {name: _place(name, self.layout.attention_inputs) for name in self.modules}
