@@ -21,6 +21,7 @@ import yaml
 from tests.engine.null_engine import NULL_ENGINE, ROWS, SLOW_ENGINE, score_of
 from tests.study.factory import SPACE, START, make_config
 from tests.study.test_database import load
+from tuner import tasks
 from tuner.config import StudyConfig
 from tuner.engine.contract import EngineInfo, Report
 from tuner.engine.pool import Stopped
@@ -74,8 +75,6 @@ def outcome(record: StudyRecord) -> list[tuple[Any, ...]]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyRecord, Path, Watcher]:
     """A study of 16 trials that tests only read."""
-    from tuner import tasks
-
     results, watcher = tmp_path_factory.mktemp("results"), Watcher()
     path = tasks.__path__
     tasks.__path__ = [*path, str(Path(__file__).parent / "tasks")]
@@ -329,7 +328,7 @@ def test_a_configuration_that_failed_from_some_seeds_does_not_win(tmp_path: Path
     trials = [TrialRecord(name, number, {}, 0) for number, name in enumerate(("lucky", "solid"))]
     reruns = [Rerun("lucky", 1, {"score": 0.9}, {})]
     reruns += [Rerun("solid", seed, {"score": 0.7}, {}) for seed in range(3)]
-    winner, _ = choose_winner(config, {}, trials, reruns)
+    winner, _ = choose_winner(config, tasks.spec("nothing"), trials, reruns)
     assert winner.trial_id == "solid"
 
 

@@ -13,7 +13,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -178,7 +177,7 @@ class DeviceEngine:
             set_threads(settings.threads)
         spec = tasks.spec(config.task)
         prepared = settings.options.get("prepared") or spec.prepare(config)
-        spec = replace(spec, quality=prepared.summary.get("quality", spec.quality))
+        spec = spec.for_rows(prepared.summary)
         task = spec.load(config, device, prepared)
         self._base_memory_mb = memory_used_mb(device)
         return Packing(task, spec, config, device, settings.max_pack)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from tuner.config import BandConfig, StudyConfig
+from tuner.config import StudyConfig
 from tuner.engine.contract import Report, TrialSpec
 from tuner.errors import StudyError
 from tuner.score import mean_interval, overall_score
@@ -19,6 +19,7 @@ from tuner.store.records import COMPLETE, Rerun, TrialRecord, Winner
 from tuner.study.recorder import Recorder
 from tuner.study.runner import Runner, Trained
 from tuner.study.sampler import seed_of
+from tuner.tasks.task import TaskSpec
 
 
 def top(trials: Sequence[TrialRecord], count: int) -> list[TrialRecord]:
@@ -63,7 +64,7 @@ def rerun(config: StudyConfig, recorder: Recorder, runner: Runner) -> None:
 
 
 def choose_winner(
-    config: StudyConfig, bands: Mapping[str, BandConfig], trials: Sequence[TrialRecord], reruns: Sequence[Rerun]
+    config: StudyConfig, spec: TaskSpec, trials: Sequence[TrialRecord], reruns: Sequence[Rerun]
 ) -> tuple[Winner, Rerun]:
     """The configuration with the highest mean over seeds, and the re-run whose adapter is kept. One that failed from
     some seeds comes behind those that failed from fewer. Raises StudyError if no re-run ended."""
@@ -90,7 +91,7 @@ def choose_winner(
         seeds=len(runs),
         metrics=metrics,
         test=mean_metrics([each.test for each in runs]),
-        grades=_grades(metrics, config, bands),
+        grades=_grades(metrics, config, spec),
         adapter="best",
     )
     return winner, max(runs, key=lambda each: each.validation["score"])
@@ -105,9 +106,9 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def _grades(metrics: Mapping[str, float], config: StudyConfig, bands: Mapping[str, BandConfig]) -> dict[str, str]:
-    try:
-        return overall_score(metrics, config.score, bands).grades
-    except ValueError:
-        # An engine that reports the score alone has no components to grade.
-        return {}
+def _grades(metrics: Mapping[str, float], config: StudyConfig, spec: TaskSpec) -> dict[str, str]:
+    sources = {"efficiency": "efficiency", "quality": spec.quality, "preservation": spec.preservation}
+    if not all(metric in metrics for metric in sources.values()):
+        return {}  # an engine that reports the score alone has no components to grade
+    raw = {component: metrics[metric] for component, metric in sources.items()}
+    return overall_score(raw, config.score, spec.bands).grades

@@ -82,7 +82,8 @@ def run_study(
             log.warning("%s", warning)
         # Ray brings a handler of its own for SIGTERM, which prints a stack: ours goes in again behind it
         with _runner(config, engine, folder, stopping, prepared, in_process) as runner, interruptible(stopping):
-            return _Run(config, spec, space, folder, runner, stopping).run(record, prepared, Watched(observer))
+            judged = spec.for_rows(prepared.summary)
+            return _Run(config, judged, space, folder, runner, stopping).run(record, prepared, Watched(observer))
 
 
 class _Run:
@@ -155,7 +156,7 @@ class _Run:
         if self._stopping.is_set():
             return INTERRUPTED
         recorder.phase("export")
-        winner, best = choose_winner(self._config, self._spec.bands, recorder.trials(), recorder.snapshot().reruns)
+        winner, best = choose_winner(self._config, self._spec, recorder.trials(), recorder.snapshot().reruns)
         state = self._folder.rerun(best.trial_id, best.seed)
         if state is None:
             raise StudyError(f"the state of trial {best.trial_id}, seed {best.seed}, is gone from {self._folder.path}.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -61,6 +61,10 @@ class TaskSpec:
         """Check base, space and rows without loading a model. Raises BaseModelError, ConfigError, DataError."""
         prepared: Prepared = _named(self.preparation)(config)
         return prepared
+
+    def for_rows(self, summary: Mapping[str, Any]) -> TaskSpec:
+        """This task as rows with that summary are judged: by another quality metric where they call for one."""
+        return replace(self, quality=summary.get("quality", self.quality))
 
     def load(self, config: StudyConfig, device: Device, prepared: Prepared) -> Task:
         """Import the heavy half and build it on a device. Raises BaseModelError, DeviceError."""
