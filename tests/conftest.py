@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from functools import cache
 
 import pytest
@@ -13,6 +14,9 @@ from tuner.device import COMPUTE_ENVIRONMENT
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 for name, value in COMPUTE_ENVIRONMENT.items():
     os.environ.setdefault(name, value)
+# A shell lets what it starts in the background ignore Ctrl-C, and so would every program that a test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @cache
