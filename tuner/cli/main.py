@@ -29,6 +29,7 @@ VERBS = {
     "tune": Verb("search for the best adapter of a task", "tuner.cli.tune"),
     "status": Verb("show a running or finished study", "tuner.cli.status"),
     "predict": Verb("answer with the best adapter of a study", "tuner.cli.predict"),
+    "logs": Verb("explain training logs, this tuner's or others'", "tuner.cli.logs"),
     "plan": Verb("say what a study will take, from a measured step", "tuner.cli.plan"),
     "doctor": Verb("check this machine and say what would cure it", "tuner.cli.doctor"),
     "init": Verb("write a commented config for your own data", "tuner.cli.init_arguments"),
