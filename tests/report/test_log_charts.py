@@ -15,6 +15,7 @@ from tuner.report.log_charts import draw_logs
 from tuner.report.log_metrics import meaning
 from tuner.report.log_verdict import judge
 
+_, draw_loss = log_charts._PANELS[0]
 EVALUATED = training(FALLING, [0.9, 0.6, 0.8], grad_norm=1.0, learning_rate=1e-3, throughput=900.0)
 ANSWERS = TrainingLog("predict.json", RESULTS, totals={"predict_bleu-4": 31.0, "predict_rouge-l": 40.0})
 STUDIED = TrainingLog(
@@ -46,7 +47,7 @@ def test_the_picture_has_the_panels_that_the_logs_fill(logs: list[TrainingLog], 
 
 def test_curves_hold_the_logs_own_numbers() -> None:
     axes = Figure().add_subplot()
-    log_charts._loss(axes, [EVALUATED])
+    draw_loss(axes, [EVALUATED])
     training_line, evaluation_line = axes.get_lines()
     assert list(training_line.get_ydata()) == FALLING
     assert list(evaluation_line.get_ydata()) == [0.9, 0.6, 0.8]
@@ -55,7 +56,7 @@ def test_curves_hold_the_logs_own_numbers() -> None:
 
 def test_a_loss_over_a_wide_range_has_a_logarithmic_axis() -> None:
     axes = Figure().add_subplot()
-    log_charts._loss(axes, [training([2.0, 0.01])])
+    draw_loss(axes, [training([2.0, 0.01])])
     assert axes.get_yscale() == "log"
 
 

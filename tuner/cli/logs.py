@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,11 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner.cli.terminal import console
-from tuner.data.training_logs import TrainingLog, read_log, series
+from tuner.data.training_logs import TrainingLog, count_entries, finite_points, read_log
 from tuner.errors import DataError, Problem
 from tuner.report.log_charts import draw_logs
 from tuner.report.log_metrics import meaning
-from tuner.report.log_verdict import Verdict, compare, judge
+from tuner.report.log_verdict import Verdict, compare, judge, plain
 from tuner.store.files import finite
 
 _AXES = ("epoch", "step", "current_steps", "total_steps", "percentage", "trial")
@@ -51,14 +50,15 @@ def execute(options: argparse.Namespace) -> int:
     """Print what the logs say. Raises DataError, naming every file that is no log, StoreError for the chart."""
     logs: list[TrainingLog] = []
     problems: list[Problem] = []
-    for path in dict.fromkeys(options.files):
+    paths = list(dict.fromkeys(options.files))
+    for path in paths:
         try:
             logs.append(read_log(path))
         except DataError as error:
-            problems += error.problems or (Problem("log", str(path), str(error)),)
+            problems += error.problems
     if problems:
         raise DataError(problems)
-    logs = _told_apart(logs, list(dict.fromkeys(options.files)))
+    logs = _told_apart(logs, paths)
     verdicts = [judge(log) for log in logs]
     drawn = draw_logs(logs, verdicts, options.chart)
     if options.json:
@@ -99,14 +99,14 @@ def _show(out: Console, log: TrainingLog, verdict: Verdict) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("what it is", overflow="fold")
     for name in log.names():
-        values = [value for _, value in series(log.entries, name, log.axis())]
-        numbers = [value for value in values if math.isfinite(value)]
+        points = log.points(name)
+        numbers = [value for _, value in finite_points(points)]
         ends = (min(numbers), max(numbers)) if numbers and name not in _AXES else ()
         table.add_row(
-            name, _number(values[0]), _number(values[-1]), *(map(_number, ends) if ends else ("", "")), meaning(name)
+            name, plain(points[0][1]), plain(points[-1][1]), *(map(plain, ends) if ends else ("", "")), meaning(name)
         )
     for name, value in log.totals.items():
-        table.add_row(name, "", _number(value), "", "", meaning(name))
+        table.add_row(name, "", plain(value), "", "", meaning(name))
     out.print(table)
     out.print()
 
@@ -114,7 +114,7 @@ def _show(out: Console, log: TrainingLog, verdict: Verdict) -> None:
 def _extent(log: TrainingLog) -> str:
     parts = [log.form]
     if log.entries:
-        parts.append(f"{len(log.entries):,} entr{'y' if len(log.entries) == 1 else 'ies'} on {log.lines:,} lines")
+        parts.append(f"{count_entries(len(log.entries))} on {log.lines:,} lines")
     epochs = [entry.metrics["epoch"] for entry in log.entries if "epoch" in entry.metrics]
     if epochs:
         parts.append(f"{epochs[-1]:,.4g} epochs")
@@ -130,14 +130,13 @@ def _side_by_side(logs: list[TrainingLog], verdicts: list[Verdict]) -> Table:
     for heading in ("log", "last loss", "lowest eval loss", "tokens a second", "verdict"):
         table.add_column(heading, justify="left" if heading in ("log", "verdict") else "right", overflow="fold")
     for log, verdict in zip(logs, verdicts, strict=True):
-        losses = [value for _, value in series(log.entries, "loss", log.axis())]
-        evaluations = [v for _, v in series(log.entries, "eval_loss", log.axis()) if math.isfinite(v)]
-        speeds = [value for _, value in series(log.entries, "throughput", log.axis())]
+        losses, speeds = log.points("loss"), log.points("throughput")
+        evaluations = [value for _, value in finite_points(log.points("eval_loss"))]
         table.add_row(
             log.name,
-            _number(losses[-1]) if losses else "",
-            _number(min(evaluations)) if evaluations else "",
-            f"{speeds[-1]:,.0f}" if speeds else "",
+            plain(losses[-1][1]) if losses else "",
+            plain(min(evaluations)) if evaluations else "",
+            f"{speeds[-1][1]:,.0f}" if speeds else "",
             verdict.word,
         )
     return table
@@ -150,10 +149,7 @@ def _as_json(logs: list[TrainingLog], verdicts: list[Verdict], chart: Path | Non
                 "name": log.name,
                 "form": log.form,
                 "verdict": asdict(verdict),
-                "metrics": {
-                    name: {"meaning": meaning(name), "points": series(log.entries, name, log.axis())}
-                    for name in log.names()
-                },
+                "metrics": {name: {"meaning": meaning(name), "points": log.points(name)} for name in log.names()},
                 "axis": log.axis(),
                 "totals": dict(log.totals),
                 "broken": [asdict(each) for each in log.broken],
@@ -163,10 +159,6 @@ def _as_json(logs: list[TrainingLog], verdicts: list[Verdict], chart: Path | Non
         "comparison": compare(logs) if len(logs) > 1 else None,
         "chart": None if chart is None else str(chart),
     }
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:.4g}"
 
 
 def _say(out: Console, text: Text | str) -> None:

@@ -150,7 +150,8 @@ def _read_jsonl(path: Path, name: str) -> Table:
     return _objects(path, name, records, "line")
 
 
-def _read_json(path: Path, name: str) -> Table:
+def load_json(path: Path, name: str) -> Any:
+    """The value in a JSON file. `name` is the config path for messages. Raises DataError."""
     try:
         size = path.stat().st_size
         if size > MAX_JSON_BYTES:
@@ -160,13 +161,20 @@ def _read_json(path: Path, name: str) -> Table:
     except OSError as error:
         raise unreadable(path, name, error) from error
     try:
-        value = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
-        # Many files called .json hold one object a line.
-        if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
-            return _read_jsonl(path, name)
         cure = "Correct it, or copy the file again if it was cut off."
         raise DataError(Problem(name, str(path), f"the file is not JSON: {_said(error)}", cure)) from error
+
+
+def _read_json(path: Path, name: str) -> Table:
+    try:
+        value = load_json(path, name)
+    except DataError as error:
+        # Many files called .json hold one object a line.
+        if isinstance(error.__cause__, json.JSONDecodeError) and error.__cause__.msg == "Extra data":
+            return _read_jsonl(path, name)
+        raise
     if isinstance(value, dict) and isinstance(value.get("data"), list):
         value = value["data"]
     elif isinstance(value, dict) and value and not any(isinstance(cell, list | dict) for cell in value.values()):

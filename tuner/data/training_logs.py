@@ -8,7 +8,6 @@ flat JSON of results (`predict_results.json`, `all_results.json`); and what a st
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -17,20 +16,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tuner.data.formats import load_json
 from tuner.data.lines import MAX_LINE_BYTES, require_file, unreadable
 from tuner.errors import DataError, Problem
 
 TRAINING, RESULTS, STUDY = "training log", "results", "study"
 """What a log can be: entries over time, one set of final numbers, or the trials of a search."""
 
-MAX_JSON_BYTES = 268_435_456
 _TOTALS = re.compile(r"(train|eval|predict|test)_(runtime|samples_per_second|steps_per_second)|total_flos|predict_\S+")
 _NAMES = r"loss|train_loss|eval_\w+|train_runtime|grad_norm|predict_[\w-]+"  # each makes a dict one of metrics
 _METRIC = re.compile(rf"(['\"])(?:{_NAMES})\1\s*:")
 _RESULT = re.compile(r"(train|eval|predict|test)_\S+")
 _PAIR = re.compile(
     r"""\s*(['"])(?P<name>[^'"]+)\1\s*:\s*"""
-    r"""(?P<value>'[^']*'|"[^"]*"|[^\s,'"{}\[\]()][^,'"{}\[\]()]*?)\s*(?P<end>,|$)"""
+    r"""(?P<value>'[^']*'|"[^"]*"|[^\s,'"{}\[\]()][^,'"{}\[\]()]*?)\s*(?:,|$)"""
 )
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d")
 _TRIAL_END = re.compile(
@@ -39,6 +38,10 @@ _TRIAL_END = re.compile(
 )
 _NUMBERS = ("loss", "grad_norm", "learning_rate", "epoch")  # what is of no use unless it is a number
 _NOTHING = ("none", "null", "", "true", "false")
+
+
+Points = list[tuple[float, float]]
+"""A curve: where an entry stands on the axis, and its value."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,10 @@ class TrainingLog:
     broken: tuple[Broken, ...] = ()
     lines: int = 0
 
+    def points(self, metric: str) -> Points:
+        """(place, value) of a metric over all entries, NaN and infinity included."""
+        return series(self.entries, metric, self.axis())
+
     def names(self) -> list[str]:
         """Every metric of the entries, in the order of first appearance."""
         return list(dict.fromkeys(name for entry in self.entries for name in entry.metrics))
@@ -98,13 +105,23 @@ class TrainingLog:
         return [tuple(run) for run in found]
 
 
-def series(entries: tuple[Entry, ...], metric: str, axis: str) -> list[tuple[float, float]]:
+def series(entries: tuple[Entry, ...], metric: str, axis: str) -> Points:
     """(place, value) of a metric wherever it stands; NaN and infinity are kept."""
     return [
         (entry.metrics.get(axis, float(number)), entry.metrics[metric])
         for number, entry in enumerate(entries, 1)
         if metric in entry.metrics
     ]
+
+
+def finite_points(points: Points) -> Points:
+    """A curve without NaN and infinity."""
+    return [(place, value) for place, value in points if math.isfinite(value)]
+
+
+def count_entries(number: int) -> str:
+    """How many, in words: 1 entry, 2 entries."""
+    return f"{number:,} entr{'y' if number == 1 else 'ies'}"
 
 
 def read_log(path: Path) -> TrainingLog:
@@ -116,7 +133,7 @@ def read_log(path: Path) -> TrainingLog:
     log = _from_json(path) if path.suffix.lower() == ".json" else _from_lines(path)
     log = None if log is None else replace(log, name=name)
     if log is None or not (log.entries or log.totals):
-        broken = f"; {_count(len(log.broken), 'entry')} could not be read" if log and log.broken else ""
+        broken = f"; {count_entries(len(log.broken))} could not be read" if log and log.broken else ""
         rule = f"there is no training metric in it{broken}"
         cure = "Give a log with lines like {'loss': 0.4, 'epoch': 1.0}, a trainer_state.json or a study's folder."
         raise DataError(Problem("log", str(path), rule, cure))
@@ -128,13 +145,13 @@ def _in_folder(folder: Path) -> Path:
     for name in ("study.json", "trainer_state.json", "trainer_log.jsonl"):
         if (folder / name).is_file():
             return folder / name
-    states = [
-        (int(path.parent.name.rpartition("-")[2]), path)
+    states = {
+        int(step): path
         for path in folder.glob("checkpoint-*/trainer_state.json")
-        if path.parent.name.rpartition("-")[2].isdigit()
-    ]
+        if (step := path.parent.name.rpartition("-")[2]).isdigit()
+    }
     if states:
-        return max(states)[1]
+        return states[max(states)]
     rule = "the folder holds none of study.json, trainer_state.json and trainer_log.jsonl"
     raise DataError(Problem("log", str(folder), rule, "Name the log file itself."))
 
@@ -150,10 +167,8 @@ def _from_lines(path: Path) -> TrainingLog:
             continue
         if ended := _TRIAL_END.search(line):
             form = STUDY
-            metrics = {"trial": float(ended["number"]), "reports": float(ended["reports"])}
-            if (score := _number(ended["score"])) is not None:
-                metrics["score"] = score
-            entries.append(Entry(number, metrics, _time(line), ended["state"]))
+            trial, reports, score = int(ended["number"]), int(ended["reports"]), _number(ended["score"])
+            entries.append(Entry(number, _of_trial(trial, reports, score), _time(line), ended["state"]))
             continue
         if " INFO trial " in line:  # a study's hyperparameters
             continue
@@ -229,17 +244,7 @@ def _take(
 
 
 def _from_json(path: Path) -> TrainingLog | None:
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            rule = f"the file is larger than {MAX_JSON_BYTES:,} bytes"
-            raise DataError(Problem("log", str(path), rule, "Save its entries as lines."))
-        value = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise unreadable(path, "log", error) from error
-    except (ValueError, RecursionError) as error:
-        said = str(error) if isinstance(error, ValueError) else "it is nested too deep"
-        cure = "Copy it again: a file that was being written may be cut short."
-        raise DataError(Problem("log", str(path), f"the file is not JSON: {said}", cure)) from error
+    value = load_json(path, "log")
     if isinstance(value, list):
         value = {"log_history": value}
     if not isinstance(value, dict):
@@ -259,13 +264,11 @@ def _from_history(name: str, history: list[Any]) -> TrainingLog:
     totals: dict[str, float] = {}
     broken = []
     for place, item in enumerate(history, 1):
-        if isinstance(item, dict) and not any(re.fullmatch(_NAMES, str(key)) for key in item):
-            continue
-        if isinstance(item, dict):
+        if not isinstance(item, dict):
+            broken.append(Broken(place, f"{str(item)[:30]!r} is no set of metrics"))
+        elif any(re.fullmatch(_NAMES, str(key)) for key in item):
             metrics = {str(key): number for key, cell in item.items() if (number := _number(cell)) is not None}
             _take(metrics, place, None, entries, totals)
-        else:
-            broken.append(Broken(place, f"{str(item)[:30]!r} is no set of metrics"))
     return TrainingLog(name, TRAINING, tuple(entries), totals, tuple(broken), len(history))
 
 
@@ -275,13 +278,16 @@ def _from_study(name: str, trials: list[Any]) -> TrainingLog:
         if not isinstance(trial, dict) or not isinstance(trial.get("reports"), list):
             broken.append(Broken(place, "this is no trial"))
             continue
-        metrics = {"trial": float(place - 1), "reports": float(len(trial["reports"]))}
         scores = [_number(report.get("score")) for report in trial["reports"] if isinstance(report, dict)]
-        finite = [score for score in scores if score is not None and math.isfinite(score)]
-        if finite:
-            metrics["score"] = max(finite)
+        best = max((score for score in scores if score is not None and math.isfinite(score)), default=None)
+        metrics = _of_trial(place - 1, len(trial["reports"]), best)
         entries.append(Entry(place, metrics, _number(trial.get("finished")), str(trial.get("state", ""))))
     return TrainingLog(name, STUDY, tuple(entries), {}, tuple(broken), len(trials))
+
+
+def _of_trial(number: int, reports: int, score: float | None) -> dict[str, float]:
+    metrics = {"trial": float(number), "reports": float(reports)}
+    return metrics if score is None else {**metrics, "score": score}
 
 
 def _number(value: Any) -> float | None:
@@ -300,7 +306,3 @@ def _time(text: str) -> float | None:
         return datetime.fromisoformat(found[0]).timestamp() if found else None
     except (ValueError, OverflowError):
         return None
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing if number == 1 else thing.removesuffix('y') + 'ies'}"

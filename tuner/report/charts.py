@@ -6,8 +6,10 @@ never opens a window.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,15 +50,7 @@ STYLE: dict[str, Any] = {
 
 def study_chart(record: StudyRecord, path: Path) -> None:
     """Draw a study, finished or not, as a PNG of 1600 x 1000 pixels. Raises StoreError when it cannot be written."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        # A study named in a script that the font lacks is drawn with boxes: no reason to bother a user.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure = Figure(figsize=(16, 10), dpi=100, facecolor="white")
-        FigureCanvasAgg(figure)
+    with picture(path, 16, 10) as figure:
         top = figure.add_gridspec(1, 2, left=0.055, right=0.975, top=0.835, bottom=0.525, wspace=0.14)
         low = figure.add_gridspec(1, 3, left=0.055, right=0.975, top=0.395, bottom=0.09, wspace=0.32)
         _headline(figure, record)
@@ -65,6 +59,22 @@ def study_chart(record: StudyRecord, path: Path) -> None:
         panels.plane_panel(figure.add_subplot(low[0]), record)
         panels.importance_panel(figure.add_subplot(low[1]), record)
         panels.rerun_panel(figure.add_subplot(low[2]), record)
+
+
+@contextlib.contextmanager
+def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
+    """A page in the project's style to draw on, in hundreds of pixels, saved as a PNG when the context ends. Raises
+    StoreError when it cannot be written."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # A name in a script that the font lacks is drawn with boxes: no reason to bother a user.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
+        FigureCanvasAgg(figure)
+        yield figure
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png")
     write_bytes(path, buffer.getvalue())

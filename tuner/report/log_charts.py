@@ -5,18 +5,16 @@ Panels that no log has anything for are left out. Matplotlib is imported when a 
 
 from __future__ import annotations
 
-import io
 import math
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuner.data.training_logs import STUDY, TrainingLog, series
-from tuner.report.charts import STYLE
-from tuner.report.log_verdict import Verdict
+from tuner.data.training_logs import STUDY, TrainingLog, finite_points
+from tuner.report.charts import picture
+from tuner.report.log_verdict import Verdict, overlaps
 from tuner.report.panels import INK, LOOKS, SOFT
-from tuner.store.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,24 +26,18 @@ _LINES = ("-", "--", ":", "-.")
 _WIDE = 20.0  # times the lowest value: from here on a logarithmic axis shows more
 _LONGEST = 34
 
+Draw = Callable[["Axes", Sequence[TrainingLog]], None]
+
 
 def draw_logs(logs: Sequence[TrainingLog], verdicts: Sequence[Verdict], path: Path) -> bool:
     """Draw all logs as a PNG, 1600 pixels wide; False, and no file, where they hold nothing that can be drawn. Raises
     StoreError when it cannot be written."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     panels = [draw for has, draw in _PANELS if any(has(log) for log in logs)]
     if not panels:
         return False
     rows = math.ceil(len(panels) / 2)
     height = 2.0 + 4.2 * rows
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        # names in a script that the font lacks are drawn as boxes: no reason to bother a user
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure = Figure(figsize=(16, height), dpi=100, facecolor="white")
-        FigureCanvasAgg(figure)
+    with picture(path, 16, height) as figure:
         grid = figure.add_gridspec(
             rows, 2 if len(panels) > 1 else 1, left=0.06, right=0.97, top=1 - 1.6 / height, bottom=0.75 / height,
             hspace=0.42, wspace=0.16,
@@ -60,48 +52,31 @@ def draw_logs(logs: Sequence[TrainingLog], verdicts: Sequence[Verdict], path: Pa
             alone = number == len(panels) - 1 and number % 2 == 0 and number > 0
             axes = figure.add_subplot(grid[number // 2, :] if alone else grid[number // 2, number % 2])
             draw(axes, logs)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png")
-    write_bytes(path, buffer.getvalue())
     return True
 
 
-def _loss(axes: Axes, logs: Sequence[TrainingLog]) -> None:
-    axes.set(title="Loss", ylabel="loss")
-    low, high = math.inf, 0.0
-    for number, log in enumerate(logs):
-        for metric, what in (("loss", "training"), ("eval_loss", "evaluation")):
-            points = _points(log, metric)
-            if not points:
-                continue
-            look: dict[str, Any] = {"lw": 1.6, "ls": _line(number)}
-            if metric == "eval_loss" or len(points) == 1:
-                look |= {"marker": "o", "ms": 5, "ls": "--"}
-            axes.plot(*zip(*points, strict=True), color=_colour(number), label=_label(log, logs, what), **look)
-            values = [value for _, value in points if value > 0]
-            low, high = min([low, *values]), max([high, *values])
-    _scale(axes, low, high)
-    _finish(axes, logs)
+def _curves(title: str, unit: str, metrics: Mapping[str, str], form: str = "") -> Draw:
+    """Draws metrics, each with its name in the legend: the first as a line, others as dots. Where `form` says how the
+    axis writes a number, it is linear; else it is logarithmic where the values ask for it."""
 
-
-def _curve(metric: str, title: str, unit: str) -> Callable[[Axes, Sequence[TrainingLog]], None]:
     def draw(axes: Axes, logs: Sequence[TrainingLog]) -> None:
         axes.set(title=title, ylabel=unit)
         low, high = math.inf, 0.0
         for number, log in enumerate(logs):
-            points = _points(log, metric)
-            if points:
-                label = _label(log, logs, "") if len(logs) > 1 else None
-                look: dict[str, Any] = {"lw": 1.6, "ls": _line(number), "marker": "o" if len(points) == 1 else None}
-                axes.plot(*zip(*points, strict=True), color=_colour(number), label=label, **look)
+            for metric, what in metrics.items():
+                points = finite_points(log.points(metric))
+                if not points:
+                    continue
+                look: dict[str, Any] = {"lw": 1.6, "ls": _line(number)}
+                if metric not in list(metrics)[:1] or len(points) == 1:
+                    look |= {"marker": "o", "ms": 5, "ls": "--"}
+                axes.plot(*zip(*points, strict=True), color=_colour(number), label=_label(log, logs, what), **look)
                 values = [value for _, value in points if value > 0]
                 low, high = min([low, *values]), max([high, *values])
-        if metric == "grad_norm":
-            _scale(axes, low, high)
-        elif metric == "learning_rate":
-            axes.yaxis.set_major_formatter(lambda value, _: f"{value:.2g}")
+        if form:
+            axes.yaxis.set_major_formatter(lambda value, _: format(value, form))
         else:
-            axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+            _scale(axes, low, high)
         _finish(axes, logs)
 
     return draw
@@ -111,12 +86,9 @@ def _trials(axes: Axes, logs: Sequence[TrainingLog]) -> None:
     axes.set(title="Score of every trial, and the best so far", xlabel="trial", ylabel="overall tuning score")
     for number, log in enumerate(each for each in logs if each.form == STUDY):
         scored = [(e.metrics["trial"], e.metrics["score"], e.label) for e in log.entries if "score" in e.metrics]
-        best, line = -math.inf, []
-        for _, score, _ in scored:
-            best = max(best, score)
-            line.append(best)
+        best = list(accumulate((score for _, score, _ in scored), max))
         if scored:
-            axes.step([at for at, _, _ in scored], line, where="post", color=_colour(number), lw=1.6, label=log.name)
+            axes.step([at for at, _, _ in scored], best, where="post", color=_colour(number), lw=1.6, label=log.name)
         for state in dict.fromkeys(label for _, _, label in scored):
             colour, marker = LOOKS.get(state, (INK, "o"))
             here = [(at, score) for at, score, label in scored if label == state]
@@ -127,13 +99,13 @@ def _trials(axes: Axes, logs: Sequence[TrainingLog]) -> None:
 
 def _answers(axes: Axes, logs: Sequence[TrainingLog]) -> None:
     axes.set(title="Predicted answers against the references", xlabel="0 to 100")
-    names = list(dict.fromkeys(name for log in logs for name in _overlaps(log)))
-    having = [log for log in logs if _overlaps(log)]
+    having = [(number, log, overlaps(log.totals)) for number, log in enumerate(logs) if overlaps(log.totals)]
+    names = list(dict.fromkeys(name for _, _, found in having for name in found))
     height = 0.8 / len(having)
-    for number, log in enumerate(having):
-        places = [place + number * height for place, name in enumerate(names) if name in _overlaps(log)]
-        values = [log.totals[name] for name in names if name in _overlaps(log)]
-        axes.barh(places, values, height=0.9 * height, color=_colour(logs.index(log)), label=_label(log, logs, ""))
+    for row, (number, log, found) in enumerate(having):
+        places = [place + row * height for place, name in enumerate(names) if name in found]
+        values = [found[name] for name in names if name in found]
+        axes.barh(places, values, height=0.9 * height, color=_colour(number), label=_label(log, logs, ""))
         for place, value in zip(places, values, strict=True):
             axes.annotate(f"{value:.1f}", (value, place), xytext=(5, 0), textcoords="offset points", va="center")
     middle = 0.4 - height / 2
@@ -142,14 +114,6 @@ def _answers(axes: Axes, logs: Sequence[TrainingLog]) -> None:
     axes.invert_yaxis()
     if len(having) > 1:
         axes.legend()
-
-
-def _overlaps(log: TrainingLog) -> list[str]:
-    return [name for name in log.totals if name.lower().startswith(("predict_bleu", "predict_rouge"))]
-
-
-def _points(log: TrainingLog, metric: str) -> list[tuple[float, float]]:
-    return [(place, value) for place, value in series(log.entries, metric, log.axis()) if math.isfinite(value)]
 
 
 def _scale(axes: Axes, low: float, high: float) -> None:
@@ -187,15 +151,15 @@ def _line(number: int) -> str:
 
 
 def _has(*metrics: str) -> Callable[[TrainingLog], bool]:
-    return lambda log: log.form != STUDY and any(_points(log, metric) for metric in metrics)
+    return lambda log: log.form != STUDY and any(finite_points(log.points(metric)) for metric in metrics)
 
 
-_PANELS: tuple[tuple[Callable[[TrainingLog], bool], Callable[[Axes, Sequence[TrainingLog]], None]], ...] = (
-    (_has("loss", "eval_loss"), _loss),
-    (_has("learning_rate"), _curve("learning_rate", "Learning rate", "learning rate")),
-    (_has("grad_norm"), _curve("grad_norm", "Gradient norm, before clipping", "norm")),
-    (_has("throughput"), _curve("throughput", "Throughput", "tokens a second")),
-    (_has("num_input_tokens_seen"), _curve("num_input_tokens_seen", "Tokens read", "tokens")),
+_PANELS: tuple[tuple[Callable[[TrainingLog], bool], Draw], ...] = (
+    (_has("loss", "eval_loss"), _curves("Loss", "loss", {"loss": "training", "eval_loss": "evaluation"})),
+    (_has("learning_rate"), _curves("Learning rate", "learning rate", {"learning_rate": ""}, ".2g")),
+    (_has("grad_norm"), _curves("Gradient norm, before clipping", "norm", {"grad_norm": ""})),
+    (_has("throughput"), _curves("Throughput", "tokens a second", {"throughput": ""}, ",.0f")),
+    (_has("num_input_tokens_seen"), _curves("Tokens read", "tokens", {"num_input_tokens_seen": ""}, ",.0f")),
     (lambda log: log.form == STUDY, _trials),
-    (lambda log: bool(_overlaps(log)), _answers),
+    (lambda log: bool(overlaps(log.totals)), _answers),
 )

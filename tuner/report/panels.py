@@ -7,6 +7,7 @@ without data says so in words. Knows nothing of the page around it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from tuner.report.importance import importance
@@ -36,13 +37,10 @@ def search_panel(axes: Axes, record: StudyRecord) -> None:
         _say(axes, "no trial has begun")
         return
     if scored:
-        best, line = float("-inf"), []
-        for _, score in sorted(scored):
-            best = max(best, score)
-            line.append(best)
-        numbers = [number for number, _ in sorted(scored)]
+        numbers, scores = zip(*sorted(scored), strict=True)
+        best = list(accumulate(scores, max))
         end = max(trial.number for trial in record.trials)
-        axes.step([*numbers, end], [*line, best], where="post", color=INK, lw=1.6, alpha=0.75, label="best so far")
+        axes.step([*numbers, end], [*best, best[-1]], where="post", color=INK, lw=1.6, alpha=0.75, label="best so far")
     for state, (colour, marker) in LOOKS.items():
         points = [trial for trial in record.trials if trial.state == state]
         if not points:
