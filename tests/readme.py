@@ -98,7 +98,7 @@ def purpose_of(path: Path) -> str:
         text = re.match(r"#\s*(.*)", text).group(1) if text.startswith("#") else ""  # type: ignore[union-attr]
     sentence = re.split(r"(?<=[.!?])(?<!al\.)\s|\n\n", text, maxsplit=1)[0]
     sentence = " ".join(sentence.split()).rstrip(".")
-    head = sentence.partition(":")[0]
+    head = sentence.partition(": ")[0]
     return head if len(head) >= 25 else sentence
 
 

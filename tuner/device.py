@@ -74,6 +74,11 @@ class Device:
         return torch.device(self.name)
 
 
+def kind_of_device(name: str) -> str:
+    """The kind in a device's name: "cuda" of "cuda:1"."""
+    return name.partition(":")[0]
+
+
 def name_rule(name: str) -> str | None:
     """Why this cannot be the name of a device; None if it can. Whether it is there is another question."""
     if re.fullmatch(r"cuda(:\d{1,3})?|mps|cpu", name):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,12 @@ def make_splits(train: int = 40, validation: int = 16, test: int = 12) -> Splits
         Row(text, label, f"row {i}") for i, (text, label) in enumerate(make_rows(train + validation + test, seed=5))
     ]
     return Splits(tuple(rows[:train]), tuple(rows[train : train + validation]), tuple(rows[train + validation :]))
+
+
+def unbalanced(splits: Splits) -> Splits:
+    """The same with four training rows of the second class."""
+    rare = [row for row in splits.train if row.label == 1][:4]
+    return replace(splits, train=(*(row for row in splits.train if row.label == 0), *rare))
 
 
 def write_data(folder: Path, splits: Splits) -> dict[str, str]:

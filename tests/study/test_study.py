@@ -245,12 +245,14 @@ def test_an_interruption_of_the_reruns_keeps_those_that_ended(tmp_path: Path) ->
     assert len(ended.reruns) == len(whole.reruns)
 
 
+def interrupted(runner: InProcess) -> list[EngineInfo]:
+    """In place of `start`: the engines come up until the user has had enough."""
+    raise Stopped
+
+
 def test_an_interruption_while_the_engines_come_up_is_one_like_any_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(runner: InProcess) -> list[EngineInfo]:
-        raise Stopped
-
     config = make_config(tmp_path, search__trials=3)
     with monkeypatch.context() as patch:
         patch.setattr(InProcess, "start", interrupted)
@@ -261,9 +263,6 @@ def test_an_interruption_while_the_engines_come_up_is_one_like_any_other(
 def test_an_interruption_while_the_engines_come_up_again_keeps_the_rungs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(runner: InProcess) -> list[EngineInfo]:
-        raise Stopped
-
     config = make_config(tmp_path, search__trials=10, search__concurrent=4)
     run(config, observer=Watcher(6))
     before = (tmp_path / "s" / "rungs.json").read_bytes()
@@ -311,16 +310,12 @@ def test_study_json_is_written_while_the_best_are_trained_again(
 
 
 def test_rows_that_changed_end_a_resumption(tmp_path: Path) -> None:
-    record = replace(read_study(_interrupted(tmp_path)), data={"fingerprints": {"train": "a", "validation": "b"}})
+    run(make_config(tmp_path, search__trials=3), observer=Watcher(1))
+    record = replace(read_study(tmp_path / "s"), data={"fingerprints": {"train": "a", "validation": "b"}})
     check_data(record, {"fingerprints": {"train": "a", "validation": "b"}})
     check_data(record, {})
     with pytest.raises(StudyError, match="its validation rows have changed since"):
         check_data(record, {"fingerprints": {"train": "a", "validation": "c"}})
-
-
-def _interrupted(results: Path) -> Path:
-    run(make_config(results, search__trials=3), observer=Watcher(1))
-    return results / "s"
 
 
 def test_a_configuration_that_failed_from_some_seeds_does_not_win(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def _raw(record: StudyRecord, winner: Winner, component: str) -> tuple[float | N
     if component == "efficiency":
         return winner.metrics.get(component), "MB of adapter a step"
     spec = tasks.spec(record.task) if record.task in tasks.names() else None
-    metric = component if spec is None else getattr(spec.for_rows(record.data), component)
+    metric = component if spec is None else spec.for_rows(record.data).sources[component]
     return winner.metrics.get(metric), metric.replace("_", " ")
 
 

@@ -270,11 +270,8 @@ class Packing:
         return self.task.evaluate(Pack(self.store, members, self.task.dtype, train=False), split)
 
     def _scored(self, metrics: Mapping[str, float], size_mb: float, steps: int) -> dict[str, float]:
-        raw = {
-            "efficiency": size_mb / max(steps, 1),
-            "quality": metrics[self.spec.quality],
-            "preservation": metrics[self.spec.preservation],
-        }
+        found = {**metrics, "efficiency": size_mb / max(steps, 1)}
+        raw = {component: found[metric] for component, metric in self.spec.sources.items()}
         score = overall_score(raw, self.config.score, self.bands)
         return {
             "score": score.overall,

@@ -244,12 +244,12 @@ class Pool:
         from ray.exceptions import RayTaskError
 
         patience = time.monotonic() + _PATIENCE_S
-        there = False
-        while not there:
+        while True:
             if self._stopping.is_set():
                 raise Stopped
-            there = bool(ray.wait([ref], timeout=_POLL_S)[0])
-            if not there and starting and time.monotonic() >= patience:
+            if ray.wait([ref], timeout=_POLL_S)[0]:
+                break
+            if starting and time.monotonic() >= patience:
                 log.warning("%s is not up yet: it may wait for a core or a GPU that other work holds", starting)
                 starting = ""
         try:

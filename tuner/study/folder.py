@@ -10,7 +10,7 @@ Knows paths and bytes, nothing of what the bytes mean.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import yaml
@@ -53,9 +53,11 @@ class StudyFolder:
         """The folder of one trial."""
         return self.path / "trials" / trial_id
 
-    def forget(self, trial_id: str) -> None:
-        """Remove everything that a trial left."""
-        shutil.rmtree(self.trial(trial_id), ignore_errors=True)
+    def forget_others(self, known: Collection[str]) -> None:
+        """Remove everything of trials other than these."""
+        for path in (self.path / "trials").glob("*"):
+            if path.name not in known:
+                shutil.rmtree(path, ignore_errors=True)
 
     def write_trial_config(self, trial: TrialRecord) -> None:
         """The trial's hyperparameters and seed, as config.yaml."""

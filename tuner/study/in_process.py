@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tuner.config import StudyConfig
-from tuner.device import KINDS, select_devices
+from tuner.device import KINDS, kind_of_device, select_devices
 from tuner.device_host import cores
 from tuner.engine.actor import local_engine
 from tuner.engine.contract import Engine, EngineInfo, EngineSettings, Report, TrialSpec
@@ -58,7 +58,7 @@ class InProcess:
         asked = self._config.devices
         names = [cpu] if asked == [cpu] else [device.name for device in select_devices(asked, self._config.precision)]
         for name in names:
-            most = MOST_TRIALS[name.partition(":")[0]]
+            most = MOST_TRIALS[kind_of_device(name)]
             settings = EngineSettings(self._config, name, cores(), most, f"engine:{name}", self._options)
             engine = local_engine(self._path, settings)
             self._engines.append(_Local(engine, engine.info()))
@@ -135,8 +135,7 @@ class InProcess:
             try:
                 local.engine.start(spec, self._folder.newest_checkpoint(spec.trial_id))
             except (TrialError, StoreError) as error:
-                kind = error.kind if isinstance(error, TrialError) else "failed"
-                search.fail(spec.trial_id, f"{kind}: {error}")
+                search.fail(spec.trial_id, f"{getattr(error, 'kind', 'failed')}: {error}")
                 continue
             local.trials.append(spec.trial_id)
 

@@ -116,7 +116,7 @@ class OnRay:
         if search.remaining == 0:
             return
         key = f"{self._name}-{uuid.uuid4().hex[:8]}"
-        shared = Shared(pool, self._folder, self._infos[0].train_rows)
+        shared = Shared(pool, self._folder, self._infos[0].train_rows, search.refused)
         with (
             _environment(_TUNE_ENVIRONMENT),
             _level("ray.tune", logging.ERROR),
@@ -138,22 +138,13 @@ class OnRay:
                     storage_path=storage,
                     verbose=0,
                     callbacks=[NoProgress()],
-                    stop=WhenStopped(
-                        lambda: (
-                            self._stopping.is_set()
-                            or pool.broken is not None
-                            or bool(shared.refusals)
-                            or search.unsaved
-                        )
-                    ),
+                    stop=WhenStopped(lambda: self._stopping.is_set() or pool.broken is not None or search.unsaved),
                     failure_config=tune.FailureConfig(max_failures=_RETRIES),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 ),
             ).fit()
         if pool.broken is not None:
             raise pool.broken
-        if shared.refusals:
-            raise shared.refusals[0]
 
     def train(
         self,

@@ -54,16 +54,22 @@ class Recorder:
     def open(self, rungs: Callable[[], Any] | None = None) -> None:
         """Save what there is and start the thread. `rungs` gives ASHA's state for rungs.json. Raises StoreError."""
         self._rungs = rungs
+        # what a crash left of trials that never came into the record, whose ids are given anew
+        self.folder.forget_others(self._trials)
         write_study(self.folder.path, self.snapshot())
         self._thread.start()
 
     @property
     def broken(self) -> bool:
-        """Whether the thread stopped because it could not save."""
+        """Whether the disk refused something of the study."""
         return self._broken is not None
 
+    def refused(self, error: StoreError) -> None:
+        """The disk refused something of the study: what its own thread writes, or a checkpoint."""
+        self._broken = self._broken or error
+
     def check(self) -> None:
-        """Raises the StoreError that stopped the thread, if one did: a study that cannot save should end."""
+        """Raises what the disk said when it refused, if it did: a study that cannot save should end."""
         if self._broken is not None:
             raise self._broken
 
@@ -157,7 +163,7 @@ class Recorder:
                     due = time.monotonic() + max(SAVE_EVERY, 20 * (time.monotonic() - began))
         except StoreError as error:
             log.error("%s", error)
-            self._broken = error
+            self.refused(error)
 
     def _flush(self) -> None:
         self._database.flush()

@@ -107,8 +107,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _grades(metrics: Mapping[str, float], config: StudyConfig, spec: TaskSpec) -> dict[str, str]:
-    sources = {"efficiency": "efficiency", "quality": spec.quality, "preservation": spec.preservation}
-    if not all(metric in metrics for metric in sources.values()):
+    if not all(metric in metrics for metric in spec.sources.values()):
         return {}  # an engine that reports the score alone has no components to grade
-    raw = {component: metrics[metric] for component, metric in sources.items()}
+    raw = {component: metrics[metric] for component, metric in spec.sources.items()}
     return overall_score(raw, config.score, spec.bands).grades

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 
 from tuner.config import StudyConfig
 from tuner.engine.contract import Report, TrialSpec
+from tuner.errors import StoreError
 from tuner.store.records import COMPLETE, FAILED, INTERRUPTED, PRUNED, RUNNING, TrialRecord
 from tuner.study.recorder import Recorder
 from tuner.study.sampler import StudySampler
@@ -63,8 +64,12 @@ class Search:
 
     @property
     def unsaved(self) -> bool:
-        """Whether the record can no longer be saved: the search had better end."""
+        """Whether the disk refuses what the study keeps, which is no trial's fault: the search had better end."""
         return self._recorder.broken
+
+    def refused(self, error: StoreError) -> None:
+        """The disk refused a checkpoint."""
+        self._recorder.refused(error)
 
     @property
     def remaining(self) -> int:
@@ -85,8 +90,6 @@ class Search:
         else:
             asked = self._sampler.ask()
             self._asked += 1
-            # a crash may have left files of a trial that never came into the record, and its id is given anew
-            self._recorder.folder.forget(asked.trial_id)
             trial = TrialRecord(asked.trial_id, asked.number, asked.params, asked.seed, started=time.time())
         self._numbers[trial.trial_id] = trial.number
         self._running.add(trial.trial_id)

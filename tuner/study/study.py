@@ -19,6 +19,7 @@ from pathlib import Path
 from tuner import tasks
 from tuner.config import StudyConfig
 from tuner.config_file import config_to_yaml
+from tuner.device import kind_of_device
 from tuner.engine.actor import DEVICE_ENGINE
 from tuner.engine.contract import TrialSpec
 from tuner.engine.placement import BUSY_TRIALS
@@ -119,7 +120,7 @@ class _Run:
         )
         write_text(self._folder.path / "config.yaml", config_to_yaml(self._config))
         rows, capacity = infos[0].train_rows if infos else 0, sum(info.max_pack for info in infos)
-        busy = sum(BUSY_TRIALS[info.device.partition(":")[0]] for info in infos)
+        busy = sum(BUSY_TRIALS[kind_of_device(info.device)] for info in infos)
         search = self._search = Search(self._config, self._space, recorder, rows, capacity, busy)
         recorder.open(lambda: search.asha.to_json() if search.asha else {})
         try:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +32,13 @@ REPORT, ENGINE, SCORE, SAMPLES = "tuner_report", "engine", "score", "samples"
 
 @dataclass(frozen=True)
 class Shared:
-    """What the trials of one study share with the driver. `train_rows` is how many rows one epoch has; `refusals` is
-    what the disk said when a checkpoint could not be saved, which is no trial's fault and ends the search."""
+    """What the trials of one study share with the driver. `train_rows` is how many rows one epoch has; `refused`
+    is told what the disk said when a checkpoint could not be saved."""
 
     pool: Pool
     folder: StudyFolder
     train_rows: int
-    refusals: list[StoreError] = field(default_factory=list)
+    refused: Callable[[StoreError], None]
 
 
 _shared: dict[str, Shared] = {}
@@ -90,7 +90,7 @@ class LoraTrial(tune.Trainable):  # type: ignore[misc,unused-ignore]
             try:
                 self._shared.folder.save_checkpoint(trial_id, report.index, score, checkpoint)
             except StoreError as error:
-                self._shared.refusals.append(error)
+                self._shared.refused(error)
                 raise
         done = report.done or report.status != "ok"
         engine = pool.engine_of(trial_id)

@@ -37,12 +37,12 @@ class Prepared:
 class TaskSpec:
     """The light half of a task: names, bands and where its heavy half lives.
 
-    `quality` and `preservation` name the metrics behind those components of the score (where the rows call for another,
-    the "quality" of `Prepared.summary` names it); `bands` holds the edges of
-    "efficiency", "quality" and "preservation", and of any other metric that is graded in reports. `bases` maps short
-    names (minilm) to what `base_model` may hold; anything else is a hub id or a folder. `hyperparameters` maps every
-    name a space may use beyond the common ones to its default. `preparation` is "module:function", the checks that
-    need no torch; `implementation` is "module:class", the heavy half.
+    `quality` and `preservation` name the metrics behind those components of the score (where the rows call for another
+    quality, `Prepared.summary` names it, see `for_rows`); `bands` holds the edges of "efficiency", "quality" and
+    "preservation", and of any other metric that is graded in reports. `bases` maps short names (minilm) to what
+    `base_model` may hold; anything else is a hub id or a folder. `hyperparameters` maps every name a space may use
+    beyond the common ones to its default. `preparation` is "module:function", the checks that need no torch;
+    `implementation` is "module:class", the heavy half.
     """
 
     name: str
@@ -56,6 +56,11 @@ class TaskSpec:
     implementation: str
     columns: Mapping[str, str] = field(default_factory=dict)
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The metric behind each component of the score."""
+        return {"efficiency": "efficiency", "quality": self.quality, "preservation": self.preservation}
 
     def prepare(self, config: StudyConfig) -> Prepared:
         """Check base, space and rows without loading a model. Raises BaseModelError, ConfigError, DataError."""

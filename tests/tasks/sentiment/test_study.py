@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,10 +17,7 @@ from tuner.study.study import run_study
 def test_the_winner_is_graded_by_the_metric_that_its_rows_call_for(
     toy_bases: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], quality: str
 ) -> None:
-    splits = toy.make_splits()
-    if quality == "macro_f1":
-        rare = [row for row in splits.train if row.label == 1][:4]
-        splits = replace(splits, train=(*(row for row in splits.train if row.label == 0), *rare))
+    splits = toy.make_splits() if quality == "accuracy" else toy.unbalanced(toy.make_splits())
     data = toy.write_data(tmp_path / "data", splits)
     bands = {"quality": {"excellent": 0.99, "good": 0.6, "average": 0.3}}
     config = toy.make_config(
