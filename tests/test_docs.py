@@ -113,13 +113,17 @@ def test_search_spaces_in_examples_exist() -> None:
     assert [path for path in paths if not (ROOT / path).is_file()] == []
 
 
-def test_yaml_in_examples_is_a_valid_space() -> None:
+def test_yaml_in_examples_is_a_valid_part_of_a_config() -> None:
+    """A block holds keys of a config, or else entries of a space."""
     blocks = [block for language, block in code_blocks() if language == "yaml"]
     assert blocks
+    schedules = {"type": "choice", "values": ["constant", "linear", "cosine"]}
     for block in blocks:
-        schedules = {"type": "choice", "values": ["constant", "linear", "cosine"]}
-        space = {"epochs": 1, "schedule": schedules, **parse_yaml(block, "README")}
-        assert StudyConfig.model_validate({"task": "sentiment", "base_model": "minilm", "space": space})
+        found = parse_yaml(block, "README")
+        keys = {key: value for key, value in found.items() if key in StudyConfig.model_fields}
+        entries = {key: value for key, value in found.items() if key not in keys}
+        space = {"rank": 8, "learning_rate": 1e-3, "epochs": 1, "schedule": schedules, **entries}
+        assert StudyConfig.model_validate({"task": "sentiment", "base_model": "minilm", "space": space, **keys})
 
 
 def test_every_file_says_what_it_is_for() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tuner.config import BandConfig, ScoreConfig
+from tuner.config import BandConfig, GradeScores, ScoreConfig
 from tuner.score import DEFAULT_BANDS, Band, Score, continuous, grade, graded, mean_interval, overall_score
 
 SETTINGS = settings(deadline=None, derandomize=True)
@@ -68,6 +68,33 @@ def test_edges_have_their_scores_and_the_better_grade(band: Band) -> None:
     assert [graded(edge, band) for edge in edges] == [1.0, 0.8, 0.6]
     beyond = [math.nextafter(edge, -math.inf if band.higher_is_better else math.inf) for edge in edges]
     assert [grade(value, band) for value in beyond] == ["good", "average", "poor"]
+
+
+@st.composite
+def grade_scores(draw: st.DrawFn) -> GradeScores:
+    """Any scores that fall from excellent to poor."""
+    found = draw(st.lists(st.integers(0, 100), min_size=4, max_size=4, unique=True))
+    excellent, good, average, poor = (value / 100 for value in sorted(found, reverse=True))
+    return GradeScores(excellent=excellent, good=good, average=average, poor=poor)
+
+
+@SETTINGS
+@given(bands(), grade_scores(), st.floats(0, 1), st.floats(0, 1))
+def test_other_scores_of_the_grades_keep_the_order(band: Band, scores: GradeScores, one: float, other: float) -> None:
+    worse, better = sorted((one, other))
+    low, high = (continuous(value_of(band, place), band, scores) for place in (worse, better))
+    assert 0 <= low <= high <= scores.excellent
+    if better - worse > 1e-6:
+        assert low < high
+    assert continuous(band.excellent, band, scores) == pytest.approx((scores.excellent + scores.good) / 2)
+    assert graded(value_of(band, 0.0), band, scores) == scores.poor
+
+
+def test_the_overall_score_takes_the_configs_grades() -> None:
+    config = ScoreConfig(grades=GradeScores(excellent=1.0, good=0.5, average=0.25, poor=0.0))
+    score = overall_score({"efficiency": 0.1, "quality": 0.8, "preservation": 0.0}, config, BANDS)
+    assert (score.efficiency, score.quality, score.preservation) == (0.75, 0.375, pytest.approx(0.125 / 1.6))
+    assert score.graded_overall == pytest.approx(0.2 * 1.0 + 0.4 * 0.5)
 
 
 def test_ends_of_the_range() -> None:

@@ -1,9 +1,9 @@
 """StudyConfig: one study as a frozen, validated object, or a ConfigError with every mistake at once.
 
 Pydantic models hold the shape and the rules of single fields; `config_space` has the entries of a search space,
-`config_score` weights and bands, `config_rules` what ties parts together, `config_file` the way in from YAML and the
-command line. Knows nothing of models: whether a base has the named target modules, or a device is there, is checked by
-whoever owns that fact, still before a study launches.
+`config_score` weights and bands, `config_report` how outputs are judged, `config_rules` what ties parts together,
+`config_file` the way in from YAML and the command line. Knows nothing of models: whether a base has the named target
+modules, or a device is there, is checked by whoever owns that fact, still before a study launches.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from tuner.config_report import AlertConfig, BenchmarkConfig, RoundsConfig
 from tuner.config_rules import (
     COMMON_HYPERPARAMETERS,
     REQUIRED_HYPERPARAMETERS,
@@ -33,7 +34,7 @@ from tuner.config_rules import (
     space_problems,
     start_point_problems,
 )
-from tuner.config_score import BandConfig, ScoreConfig
+from tuner.config_score import BandConfig, GradeScores, ScoreConfig
 from tuner.config_space import (
     Choice,
     Constant,
@@ -55,14 +56,18 @@ from tuner.errors import ConfigError, Problem
 __all__ = [
     "COMMON_HYPERPARAMETERS",
     "REQUIRED_HYPERPARAMETERS",
+    "AlertConfig",
     "AshaConfig",
     "BandConfig",
+    "BenchmarkConfig",
     "Choice",
     "Constant",
     "DataConfig",
     "Entry",
     "FloatRange",
+    "GradeScores",
     "IntRange",
+    "RoundsConfig",
     "ScoreConfig",
     "SearchConfig",
     "SpaceEntry",
@@ -142,6 +147,9 @@ class StudyConfig(Frozen):
     start_points: list[dict[str, Any]] = Field(default_factory=list)
     search: SearchConfig = SearchConfig()
     score: ScoreConfig = ScoreConfig()
+    benchmark: BenchmarkConfig = BenchmarkConfig()
+    alerts: AlertConfig = AlertConfig()
+    rounds: RoundsConfig = RoundsConfig()
     devices: list[str] | Literal["auto"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     results: FilePath = Path("results")

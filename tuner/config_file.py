@@ -16,7 +16,8 @@ from tuner.errors import ConfigError, Problem
 
 __all__ = ["OVERRIDES", "Override", "config_to_yaml", "load_config", "parse_yaml"]
 
-_MERGED = ("data", "space", "search", "score")  # of these a file replaces single keys of the base, else the whole
+# of these a file replaces single keys of the base, else the whole
+_MERGED = ("data", "space", "search", "score", "benchmark", "alerts", "rounds")
 
 
 def load_config(

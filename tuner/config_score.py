@@ -37,12 +37,32 @@ class BandConfig(Frozen):
         return higher
 
 
+class GradeScores(Frozen):
+    """What each grade scores, from excellent down to poor. The continuous score runs through the middles between them:
+    with the defaults it is 0.9, 0.7 and 0.5 at a band's edges."""
+
+    excellent: Weight = 1.0
+    good: Weight = 0.8
+    average: Weight = 0.6
+    poor: Annotated[Weight, Field(validate_default=True)] = 0.4
+
+    @field_validator("poor")
+    @classmethod
+    def _falling(cls, poor: float, info: ValidationInfo) -> float:
+        scores = [info.data[name] for name in ("excellent", "good", "average") if name in info.data] + [poor]
+        if any(better <= worse for better, worse in pairwise(scores)):
+            rule = f"excellent, good, average, poor must fall in this order, and they are {scores}"
+            raise broken(rule, "1.0, 0.8, 0.6, 0.4 is the default.")
+        return poor
+
+
 class ScoreConfig(Frozen):
-    """Weights of the overall tuning score (they sum to 1) and bands that differ from the task's own."""
+    """Weights of the overall tuning score (they sum to 1), what grades score, and bands that differ from the task's."""
 
     efficiency_weight: Weight = 0.2
     quality_weight: Weight = 0.4
     preservation_weight: Annotated[Weight, Field(validate_default=True)] = 0.4
+    grades: GradeScores = GradeScores()
     bands: dict[str, BandConfig] = Field(default_factory=dict)
 
     @field_validator("bands")

@@ -197,6 +197,11 @@ def memory_used_mb(device: Device) -> float:
     return host.process_mb()
 
 
+def gpu_memory_mb(device: Device) -> float | None:
+    """MiB of this process's tensors on a GPU; None for the CPU, whose memory is that of the process."""
+    return None if device.kind == "cpu" else memory_used_mb(device)
+
+
 def empty_cache(device: Device) -> None:
     """Hand memory that is kept for reuse back to the device, or the operating system."""
     import torch

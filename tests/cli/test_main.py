@@ -84,7 +84,7 @@ def test_a_verb_gets_the_command_that_reproduces_it(monkeypatch: pytest.MonkeyPa
     ("arguments", "message"),
     [
         (["tnue"], "Did you mean tune?"),
-        (["xyzzy"], "Use one of: tune, status"),
+        (["xyzzy"], "Use one of: tune, run, status"),
         (["--nonsense"], "unrecognized arguments"),
         (["status", "--nonsense"], "unrecognized arguments"),
     ],

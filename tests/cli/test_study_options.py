@@ -104,6 +104,15 @@ def test_every_mistake_at_once() -> None:
     assert len(caught.value.problems) >= 4
 
 
+def test_measures_that_the_task_does_not_have(tmp_path: Path) -> None:
+    text = (study_options.SPACES / "sentiment" / "minilm.yaml").read_text()
+    (tmp_path / "mine.yaml").write_text(text + "benchmark: {weights: {acuracy: 1.0}}\nalerts: {below: {visual: 0.2}}\n")
+    with pytest.raises(ConfigError) as caught:
+        study_options.load(parse("--config", str(tmp_path / "mine.yaml")))
+    assert [problem.name for problem in caught.value.problems] == ["benchmark.weights.acuracy", "alerts.below.visual"]
+    assert "accuracy" in str(caught.value)
+
+
 def test_config_and_space_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse("sentiment", "--config", "a.yaml", "--space", "minilm")

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from tests.cli.samples import record, trial
-from tuner.cli.study_state import StudyState, describe_params, format_seconds, format_value, searched_names, sparkline
+from tuner.cli.study_state import StudyState, describe_params, format_value, searched_names, sparkline
+from tuner.report.trials import format_seconds
 from tuner.store.records import COMPLETE, PRUNED, RUNNING
 
 

@@ -13,7 +13,7 @@ import pytest
 import tuner.study.study
 from tests.engine.null_engine import NULL_ENGINE, NullEngine
 from tuner.cli.main import main
-from tuner.cli.observers import Observers, Written
+from tuner.cli.observers import Observers, Reported, Written
 from tuner.engine.contract import Report
 from tuner.store.experiments import open_experiments
 from tuner.store.files import read_study
@@ -59,7 +59,9 @@ def test_a_study_from_command_to_files(here: Path, capsys: pytest.CaptureFixture
     study = Path("results/mine")
     record = read_study(study)
     assert record.command == "tuner " + " ".join(ARGUMENTS)
-    assert [path.name for path in study.glob("reports/*.png")] == ["study.png"]
+    (page,) = study.glob("reports/training_report_*.html")
+    assert f"report        {page}" in out
+    assert len(list(study.glob("reports/*"))) == 4
     assert record.name in (study / "best" / "README.md").read_text(encoding="utf-8")
     assert any((study / "tensorboard").rglob("events.out.*"))
     assert [row.name for row in open_experiments(Path("results/experiments.db")).list_studies()] == ["mine"]
@@ -80,10 +82,13 @@ def test_quiet_then_a_name_that_is_taken_then_a_file_that_cannot_be_written(
 
     elsewhere = here / "elsewhere"
     (elsewhere / "experiments.db").mkdir(parents=True)
-    Written(elsewhere).on_end(read_study(Path("results/mine")))
+    (elsewhere / "mine").mkdir()
+    (elsewhere / "mine" / "reports").touch()
+    record = read_study(Path("results/mine"))
+    Observers(Written(elsewhere), Reported(elsewhere)).on_end(record)
     assert "the database of experiments could not be written" in caplog.text
+    assert "the report could not be written" in caplog.text
     assert (elsewhere / "mine" / "best" / "README.md").is_file()
-    assert (elsewhere / "mine" / "reports" / "study.png").is_file()
 
 
 def test_notes_tell_what_an_option_moved(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,11 +19,13 @@ from typing import Any
 
 from tuner.engine.contract import EngineInfo, EngineLoad, EngineSettings, Report, TrialSpec
 from tuner.errors import DeviceError, EngineError, TrialError
+from tuner.store.outputs import Output
 
 NULL_ENGINE = "tests.engine.null_engine:NullEngine"
 SLOW_ENGINE = "tests.engine.null_engine:SlowEngine"
 MORTAL_ENGINE = "tests.engine.null_engine:MortalEngine"
 ROWS = 100
+HELD_OUT = 5
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,19 @@ class NullEngine:
 
     def evaluate(self, trial_id: str, split: str) -> dict[str, float]:
         return {"score": self._held(trial_id).best - (0.01 if split == "test" else 0.0)}
+
+    def outputs(self, trial_id: str, split: str, count: int) -> list[Output]:
+        score = self.evaluate(trial_id, split)["score"]
+        return [
+            Output(
+                name=f"nothing_{number}",
+                input=f"{split} row {number}",
+                expected="something",
+                answer="nothing",
+                metrics={"quality": score - 0.01 * number, "preservation": 1 - 0.1 * number},
+            )
+            for number in range(1, min(count, HELD_OUT) + 1)
+        ]
 
     def export(self, trial_id: str, which: str = "best") -> dict[str, bytes]:
         state = self._held(trial_id)

@@ -57,6 +57,7 @@ def test_an_actor_trains_a_trial_to_its_end_and_exports_it(pool: Pool) -> None:
     assert reports[-1][0].done
     assert pool.evaluate("t0", "test")["score"] < reports[-1][0].metrics["score"]
     assert b'"rank": 8' in pool.export("t0", "best")["adapter_config.json"]
+    assert [item.input for item in pool.outputs("t0", "test", 2)] == ["test row 1", "test row 2"]
     pool.stop("t0")
     pool.start(TrialSpec("t1", START, 1), 400, reports[3][1])
     assert pool.advance("t1")[0].samples == 250

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,24 @@ def test_evaluate_and_export(make: Maker) -> None:
         files = engine.export("a", which)
         assert {"adapter_config.json", "adapter_model.safetensors"} <= files.keys()
         assert all(type(content) is bytes for content in files.values())
+
+
+def test_outputs_of_the_first_rows(make: Maker) -> None:
+    engine = make()
+    engine.start(make_spec())
+    until_done(engine, "a")
+    for split in ("validation", "test"):
+        every = engine.outputs("a", split, 1000)
+        assert len({item.name for item in every}) == len(every) > 3
+        for few, item in zip(engine.outputs("a", split, 3), every[:3], strict=True):
+            assert replace(few, metrics={}) == replace(item, metrics={})
+            assert few.metrics == pytest.approx(item.metrics, abs=1e-5)  # other rows stood beside it
+        assert pickle.loads(pickle.dumps(every)) == every
+        assert all(item.input and item.expected and item.answer for item in every)
+        assert all(type(value) is float for item in every for value in item.metrics.values())
+    assert engine.outputs("a", "test", 2) != engine.outputs("a", "validation", 2)
+    with pytest.raises(EngineError, match="nobody"):
+        engine.outputs("nobody", "test", 2)
 
 
 def test_starting_again_starts_anew(make: Maker) -> None:

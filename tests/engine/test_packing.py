@@ -3,6 +3,8 @@ stopped."""
 
 from __future__ import annotations
 
+import math
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,11 @@ import pytest
 import torch
 
 from tests.engine import toy
+from tests.engine.test_usage import MEASURED
 from tests.engine.toy import furthest, make_packing, make_spec, make_splits, train, weights
 from tuner.engine.contract import TrialSpec
+from tuner.engine.packing import Packing
+from tuner.engine.usage import Usage
 from tuner.errors import StoreError, TrialError
 from tuner.lora.adapter import pack_checkpoint, unpack_checkpoint
 
@@ -131,7 +136,7 @@ def test_a_stopped_trial_goes_on_elsewhere_as_if_it_had_not(toy_bases: dict[str,
     again = []
     while not again or not again[-1].done:
         again += resumed.advance(["a"])
-    clocks = {"train_seconds", "tokens_per_second", "samples_per_second"}
+    clocks = {"train_seconds", "tokens_per_second", "samples_per_second"} | MEASURED
     for one, other in zip(reports[3:], again, strict=True):
         assert (one.index, one.samples, one.done) == (other.index, other.samples, other.done)
         assert {k: v for k, v in one.metrics.items() if k not in clocks} == {
@@ -198,6 +203,45 @@ def test_learning_happens(toy_bases: dict[str, Path]) -> None:
         reports += packing.advance(["a"])
     assert reports[-1].metrics["loss"] < 0.5 * reports[0].metrics["loss"]
     assert reports[-1].metrics["preservation"] < reports[0].metrics["preservation"]
+
+
+def by_seconds(packing: Packing) -> Packing:
+    """With a clock that is a second later whenever it is looked at: each measurement covers one second."""
+    packing.usage = Usage(packing.device, clock=count().__next__)
+    return packing
+
+
+def test_reports_tell_what_the_engine_uses_and_gets_done(toy_bases: dict[str, Path]) -> None:
+    packing = by_seconds(make_packing(toy_bases["bert"]))
+    packing.start(make_spec("a", batch_size=8))
+    packing.start(make_spec("b", batch_size=20, seed=2))
+    packing.start(make_spec("c", batch_size=40, epochs=9, seed=3))
+    everyone = packing.trials.values()
+    rows = tokens = 0
+    for _ in range(3):
+        reports = []
+        while not reports:
+            reports = packing.advance("abc")
+        found = [{name: report.metrics[name] for name in MEASURED} for report in reports]
+        assert all(each == found[0] for each in found)  # one measurement for all who report together
+        assert all(type(value) is float and math.isfinite(value) for value in found[0].values())
+        assert found[0]["engine_samples_per_second"] == sum(trial.progress.samples for trial in everyone) - rows
+        assert found[0]["engine_tokens_per_second"] == sum(trial.progress.tokens for trial in everyone) - tokens
+        assert found[0]["memory_mb"] > 50
+        assert "device_memory_mb" not in reports[0].metrics  # on a CPU it would say the same again
+        rows, tokens = (sum(getattr(trial.progress, name) for trial in everyone) for name in ("samples", "tokens"))
+    assert rows
+
+
+def test_rows_that_taught_nothing_are_not_counted(toy_bases: dict[str, Path]) -> None:
+    packing = by_seconds(make_packing(toy_bases["bert"]))
+    packing.start(make_spec("a", batch_size=40))
+    packing.start(make_spec("b", batch_size=40, seed=2))
+    packing.store.weights[packing.trials["b"].slot] = torch.nan
+    reports = {report.trial_id: report for report in packing.advance("ab")}
+    assert reports["b"].status == "nan"
+    assert reports["a"].status == "ok"
+    assert reports["a"].metrics["engine_samples_per_second"] == 40
 
 
 def _edited(checkpoint: bytes, change: str) -> bytes:

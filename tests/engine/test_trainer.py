@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.engine.test_isolation import Wrapped
+from tests.engine.test_usage import MEASURED
 from tests.engine.toy import make_config, make_engine, make_spec
 from tuner import tasks
 from tuner.engine.contract import EngineSettings, Report
@@ -20,7 +21,7 @@ from tuner.errors import BaseModelError, DeviceError, EngineError, StoreError
 from tuner.tasks.task import Prepared
 
 Maker = Callable[..., DeviceEngine]
-CLOCKS = {"train_seconds", "tokens_per_second", "samples_per_second"}
+CLOCKS = {"train_seconds", "tokens_per_second", "samples_per_second"} | MEASURED
 
 
 @pytest.fixture

@@ -60,7 +60,8 @@ def test_the_score_with_interval_components_grades_and_test() -> None:
     assert f"{accuracy} {kept(record)['accuracy']:.4f} |" in text
     assert re.search(r"\| preservation \| 0\.\d{4} \| 0\.\d{4} \| 0\.\d{4} \| excellent \|", text)
     assert re.search(r"\| score: quality \| .* \| good \|", text)
-    assert not re.search(r"\| (samples|loss|samples per second|learning rate) \|", text)
+    how_it_went = "samples|loss|samples per second|learning rate|cpu percent|memory mb|engine samples per second"
+    assert not re.search(rf"\| ({how_it_went}) \|", text)
     assert "(winner)" in text
 
 

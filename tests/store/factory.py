@@ -58,6 +58,11 @@ def report(chosen: dict[str, Any], samples: int, shift: float = 0.0) -> dict[str
         "epoch": samples / ROWS,
         "tokens_seen": samples * 21.0,
         "samples_per_second": 410.0,
+        "train_seconds": samples / 410.0,
+        "cpu_percent": 60.0 + samples / 100,
+        "memory_mb": 900.0 + samples / 50,
+        "engine_samples_per_second": 1500.0 - samples / 20,
+        "engine_tokens_per_second": 31500.0 - samples,
     }
 
 
@@ -67,7 +72,8 @@ def trial(number: int, state: str = COMPLETE) -> TrialRecord:
     record = TrialRecord(f"t{number:03d}", number, chosen, seed=number, engine="cpu", started=1000.0 + 20 * number)
     length = {COMPLETE: 2 * chosen["epochs"], PRUNED: 1 + 2 * (number % 2), FAILED: 0}.get(state, 1)
     for index in range(length):
-        record = record.with_report(report(chosen, (index + 1) * ROWS // 2))
+        metrics = report(chosen, (index + 1) * ROWS // 2)
+        record = record.with_report({**metrics, "time": 20.0 * number + 2 * (index + 1)})
     messages = {PRUNED: "stopped at the rung of 500 samples", FAILED: "the loss is not finite"}
     return replace(record, state=state, finished=1018.0 + 20 * number, message=messages.get(state, ""))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine.null_engine import MORTAL_ENGINE, NULL_ENGINE, SLOW_ENGINE, score_of
+from tests.engine.null_engine import HELD_OUT, MORTAL_ENGINE, NULL_ENGINE, SLOW_ENGINE, score_of
 from tests.study.factory import SPACE, make_config
 from tests.study.test_database import load
 from tests.study.test_study import Watcher
@@ -22,6 +22,7 @@ from tuner.engine import actor
 from tuner.engine.placement import share_cores
 from tuner.errors import DeviceError, EngineError, StoreError
 from tuner.store.files import read_study
+from tuner.store.outputs import read_outputs
 from tuner.store.records import COMPLETE, FAILED, INTERRUPTED, PRUNED, StudyRecord
 from tuner.study import on_ray
 from tuner.study.folder import StudyFolder
@@ -62,9 +63,12 @@ def test_a_study_on_ray(tmp_path: Path) -> None:
     assert record.winner is not None
     assert record.winner.seeds == 2
     assert (tmp_path / "s" / "best" / "adapter_config.json").is_file()
+    outputs = read_outputs(tmp_path / "s")
+    assert outputs is not None
+    assert (outputs.trial_id, len(outputs.items)) == (record.winner.trial_id, HELD_OUT)
     assert watcher.phases == ["search", "rerun", "export"]
     names = {path.name for path in (tmp_path / "s").iterdir()} - {".lock"}
-    assert names == {"config.yaml", "study.json", "rungs.json", "study.db", "logs.txt", "trials", "best"}
+    assert names == {"config.yaml", "study.json", "rungs.json", "study.db", "logs.txt", "trials", "best", "outputs"}
     assert {path.name for path in (tmp_path / "s" / "trials").iterdir()} == {t.trial_id for t in record.trials}
     assert os.getcwd() == here
     assert "RAY_CHDIR_TO_TRIAL_DIR" not in os.environ

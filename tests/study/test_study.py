@@ -18,22 +18,23 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.engine.null_engine import NULL_ENGINE, ROWS, SLOW_ENGINE, score_of
+from tests.engine.null_engine import HELD_OUT, NULL_ENGINE, ROWS, SLOW_ENGINE, score_of
 from tests.study.factory import SPACE, START, make_config
 from tests.study.test_database import load
 from tuner import tasks
 from tuner.config import StudyConfig
 from tuner.engine.contract import EngineInfo, Report
 from tuner.engine.pool import Stopped
-from tuner.errors import StoreError, StudyError
+from tuner.errors import ConfigError, StoreError, StudyError, TrialError
 from tuner.store.files import read_study, write_study
+from tuner.store.outputs import read_outputs
 from tuner.store.records import COMPLETE, FAILED, INTERRUPTED, PRUNED, Rerun, StudyRecord, TrialRecord
 from tuner.study import recorder
 from tuner.study.folder import StudyFolder
 from tuner.study.in_process import InProcess
 from tuner.study.rerun import choose_winner
 from tuner.study.resume import check_data
-from tuner.study.study import run_study
+from tuner.study.study import _held_out, run_study
 
 
 class Watcher:
@@ -68,8 +69,9 @@ def run(config: StudyConfig, **settings: Any) -> StudyRecord:
 
 
 def outcome(record: StudyRecord) -> list[tuple[Any, ...]]:
-    """What must be the same for the same seed."""
-    return [(t.trial_id, t.params, t.seed, t.state, t.reports, t.best) for t in record.trials]
+    """What must be the same for the same seed: all but the time."""
+    reports = [[{k: v for k, v in report.items() if k != "time"} for report in t.reports] for t in record.trials]
+    return [(t.trial_id, t.params, t.seed, t.state, own, t.best) for t, own in zip(record.trials, reports, strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +107,9 @@ def test_the_record_tells_what_happened(finished: tuple[StudyRecord, Path, Watch
             assert trial.reports[-1]["samples"] == trial.params["epochs"] * ROWS
         else:
             assert "rung" in trial.message
+        times = [r["time"] for r in trial.reports]
+        assert times == sorted(times)
+        assert 0 <= times[0] <= times[-1] <= record.finished - record.created + 0.001  # times are whole milliseconds
     assert read_study(folder) == record
     assert watcher.phases == ["search", "rerun", "export"]
     assert watcher.events[0] == "start"
@@ -135,7 +140,7 @@ def test_the_winner_is_chosen_on_the_mean_of_fresh_seeds(finished: tuple[StudyRe
 def test_its_files_are_there_and_no_others(finished: tuple[StudyRecord, Path, Watcher]) -> None:
     record, folder, _ = finished
     names = {path.name for path in folder.iterdir()} - {".lock"}
-    assert names == {"config.yaml", "study.json", "rungs.json", "study.db", "logs.txt", "trials", "best"}
+    assert names == {"config.yaml", "study.json", "rungs.json", "study.db", "logs.txt", "trials", "best", "outputs"}
     assert yaml.safe_load((folder / "config.yaml").read_text())["task"] == "nothing"
     for trial in record.trials:
         place = folder / "trials" / trial.trial_id
@@ -146,6 +151,99 @@ def test_its_files_are_there_and_no_others(finished: tuple[StudyRecord, Path, Wa
         newest = json.loads((place / f"checkpoint-{max(indices):04d}" / "state.safetensors").read_bytes())
         assert newest["samples"] == trial.reports[-1]["samples"]
     assert "phase: export" in (folder / "logs.txt").read_text()
+
+
+def test_it_leaves_what_the_winner_answers_to_held_out_rows(finished: tuple[StudyRecord, Path, Watcher]) -> None:
+    record, folder, _ = finished
+    outputs = read_outputs(folder)
+    assert outputs is not None
+    assert record.winner is not None
+    # the task says of no split how many rows it has
+    assert (outputs.trial_id, outputs.split) == (record.winner.trial_id, "validation")
+    assert [item.input for item in outputs.items] == [f"validation row {number + 1}" for number in range(HELD_OUT)]
+    kept = json.loads((folder / "best" / "adapter_config.json").read_text())
+    assert outputs.items[0].metrics["quality"] == pytest.approx(kept["score"] - 0.01)
+
+
+def test_as_many_outputs_as_the_config_asks_for(tmp_path: Path) -> None:
+    run(make_config(tmp_path, search__trials=2, benchmark={"items": 2}))
+    outputs = read_outputs(tmp_path / "s")
+    assert outputs is not None
+    assert [item.name for item in outputs.items] == ["nothing_1", "nothing_2"]
+
+
+@pytest.mark.parametrize(
+    ("data", "split"),
+    [
+        ({}, "validation"),
+        ({"splits": {"train": {"total_samples": 9}}}, "validation"),
+        ({"splits": {"test": {"total_samples": 0}}}, "validation"),
+        ({"splits": {"test": {"total_samples": 1}}}, "test"),
+    ],
+)
+def test_answers_are_shown_on_rows_that_no_choice_was_made_on_if_there_are_any(
+    data: dict[str, Any], split: str
+) -> None:
+    assert _held_out(data) == split
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TrialError("out_of_memory", "it does not fit in memory, even alone"), "it does not fit in memory, even alone"),
+        (ValueError("five rows"), "ValueError: five rows"),
+    ],
+)
+def test_outputs_that_cannot_be_had_cost_the_study_nothing_but_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception, said: str
+) -> None:
+    run(make_config(tmp_path, search__trials=2))
+    assert read_outputs(tmp_path / "s") is not None
+
+    def fail(runner: InProcess, *args: Any) -> list[Any]:
+        raise error
+
+    monkeypatch.setattr(InProcess, "outputs", fail)
+    record = run(make_config(tmp_path, search__trials=4), resume=True)
+    assert record.state == COMPLETE
+    assert record.winner is not None
+    assert (tmp_path / "s" / "best" / "adapter_config.json").is_file()
+    assert read_outputs(tmp_path / "s") is None, "those of the adapter before are not this one's"
+    (warning,) = (each for each in caplog.records if each.levelname == "WARNING" and "held-out" in each.message)
+    assert warning.message.endswith(f"was not saved: {said}")
+    assert warning.exc_info is None
+
+
+@pytest.mark.parametrize("error", [Stopped(), KeyboardInterrupt()])
+def test_an_interruption_while_the_winner_answers_is_one_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def stop(runner: InProcess, *args: Any) -> list[Any]:
+        raise error
+
+    config = make_config(tmp_path, search__trials=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(InProcess, "outputs", stop)
+        stopped = run(config)
+    assert stopped.state == INTERRUPTED
+    ended = run(config, resume=True)
+    assert ended.state == COMPLETE
+    assert ended.winner == stopped.winner
+    assert read_outputs(tmp_path / "s") is not None
+
+
+def test_measures_that_the_task_does_not_have_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    config = make_config(
+        tmp_path, benchmark={"preset": "best"}, alerts={"below": {"qualty": 0.5}}, rounds={"converged": {"ssim": 0.5}}
+    )
+    with pytest.raises(ConfigError) as caught:
+        run(config)
+    assert {problem.name for problem in caught.value.problems} == {
+        "benchmark.preset",
+        "alerts.below.qualty",
+        "rounds.converged.ssim",
+    }
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_optuna_reads_the_same_from_the_database(finished: tuple[StudyRecord, Path, Watcher]) -> None:

@@ -14,6 +14,7 @@ from tuner.config import StudyConfig
 from tuner.engine.contract import EngineSettings
 from tuner.engine.trainer import DeviceEngine
 from tuner.errors import ConfigError
+from tuner.store.outputs import read_outputs
 from tuner.store.records import COMPLETE
 from tuner.study.study import run_study
 
@@ -69,3 +70,7 @@ def test_it_is_tuned(tmp_path: Path) -> None:
     assert len(record.trials) == 4
     assert record.winner is not None
     assert (tmp_path / "fourth" / "best" / "adapter_model.safetensors").is_file()
+    outputs = read_outputs(tmp_path / "fourth")
+    assert outputs is not None
+    assert (outputs.trial_id, outputs.split, len(outputs.items)) == (record.winner.trial_id, "test", 24)
+    assert outputs.items[0].metrics.keys() == {measure.metric for measure in tasks.spec("line").judged_by.measures}

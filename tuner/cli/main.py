@@ -27,7 +27,12 @@ class Verb(NamedTuple):
 
 VERBS = {
     "tune": Verb("search for the best adapter of a task", "tuner.cli.tune"),
+    "run": Verb("tune, infer, analyse, report, alerts and advice in one go", "tuner.cli.run"),
     "status": Verb("show a running or finished study", "tuner.cli.status"),
+    "monitor": Verb("follow a running study from another terminal", "tuner.cli.monitor"),
+    "report": Verb("write a study's report: page, numbers, pictures", "tuner.cli.report"),
+    "compare": Verb("compare the rounds of a series, or studies by base model", "tuner.cli.compare"),
+    "advise": Verb("advise on a study's next round, and write its config", "tuner.cli.advise"),
     "predict": Verb("answer with the best adapter of a study", "tuner.cli.predict"),
     "logs": Verb("explain training logs, this tuner's or others'", "tuner.cli.logs"),
     "plan": Verb("say what a study will take, from a measured step", "tuner.cli.plan"),

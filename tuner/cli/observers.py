@@ -1,12 +1,14 @@
 """Who watches a study that the command line started: the progress display, and what is written beside the trials.
 
-`Written` keeps TensorBoard logs while the study runs, and at the end writes the model card, the chart and the entry in
-the database of experiments. None of these can stop a study: one that fails is dropped with a line in the log.
+`Written` keeps TensorBoard logs while the study runs, and at the end writes the model card and the entry in the
+database of experiments; `Reported` writes the report. None of these can stop a study: one that fails is dropped with a
+line in the log.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,17 +80,39 @@ class Written:
             self._tensorboard.on_trial_end(trial)
 
     def on_end(self, record: StudyRecord) -> None:
-        """Close the logs; write the card, the chart and the entry in experiments.db, whichever of them fails."""
+        """Close the logs; write the card and the entry in experiments.db, whichever of them fails."""
         folder = self._results / record.name
         if self._tensorboard is not None:
             _try("the TensorBoard logs", lambda: self._tensorboard.on_end(record) if self._tensorboard else None)
         _try("the database of experiments", lambda: _enter(self._results, record))
         if record.winner is not None:
             _try("the model card", lambda: _card(folder, record))
-        _try("the chart", lambda: _chart(folder, record))
 
 
-def _try(what: str, write: Callable[[], None]) -> None:
+class Reported:
+    """Writes the report of a study that has ended, whatever its state. `results` is the folder of all studies."""
+
+    def __init__(self, results: Path) -> None:
+        self._results = results
+
+    def on_start(self, record: StudyRecord) -> None:
+        """There is nothing to report yet."""
+
+    def on_phase(self, phase: Phase) -> None:
+        """A report is of the whole."""
+
+    def on_report(self, trial: TrialRecord, report: Report) -> None:
+        """A report is of the whole."""
+
+    def on_trial_end(self, trial: TrialRecord) -> None:
+        """A report is of the whole."""
+
+    def on_end(self, record: StudyRecord) -> None:
+        """Write the report."""
+        _try("the report", lambda: _report(self._results / record.name, record))
+
+
+def _try(what: str, write: Callable[[], object]) -> None:
     try:
         write()
     except Exception:
@@ -110,7 +134,8 @@ def _card(folder: Path, record: StudyRecord) -> None:
     write_text(folder / record.winner.adapter / "README.md", model_card(record))
 
 
-def _chart(folder: Path, record: StudyRecord) -> None:
-    from tuner.report.charts import study_chart
+def _report(folder: Path, record: StudyRecord) -> None:
+    from tuner.report.analysis import analyse
+    from tuner.report.training_report import write_report
 
-    study_chart(record, folder / "reports" / "study.png")
+    write_report(folder, record, analyse(folder, record, time.time()))

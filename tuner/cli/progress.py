@@ -22,13 +22,13 @@ from tuner.cli.study_state import (
     PHASES,
     StudyState,
     describe_params,
-    format_seconds,
     format_value,
     samples_of,
     searched_names,
     sparkline,
 )
 from tuner.engine.contract import Report
+from tuner.report.trials import format_seconds
 from tuner.store.records import COMPLETE, PRUNED, StudyRecord, TrialRecord
 
 HEARTBEAT_SECONDS = 15.0
@@ -48,9 +48,11 @@ class QuietProgress:
 
     def on_start(self, record: StudyRecord) -> None:
         """The study begins, or begins again."""
+        state = StudyState(record, self.clock())
         with self.lock:
-            self.state = StudyState(record, self.clock())
-            self.started(self.state)
+            self.state = state
+        # Not under the lock: what prints waits for a live display, which may be waiting for the lock to draw itself.
+        self.started(state)
 
     def on_report(self, trial: TrialRecord, report: Report) -> None:
         """A trial has reached a report."""
@@ -76,6 +78,9 @@ class QuietProgress:
     def on_end(self, record: StudyRecord) -> None:
         """The study is over: done or interrupted."""
         self.close()
+
+    def say(self, text: str) -> None:
+        """Show a line that is none of the progress, as an alert is. From the study's thread."""
 
     def started(self, state: StudyState) -> None:
         """What to show when the study begins."""
@@ -130,6 +135,9 @@ class LineProgress(QuietProgress):
     def phase_began(self, state: StudyState) -> None:
         self._line(PHASES.get(state.phase, state.phase).capitalize())
 
+    def say(self, text: str) -> None:
+        self._line(text)
+
     def beat(self) -> None:
         """Print where the study stands if the last line is 15 s old or older."""
         with self.lock:
@@ -169,7 +177,12 @@ class LiveProgress(QuietProgress):
 
     def started(self, state: StudyState) -> None:
         for warning in state.record.data.get("warnings", ()):
-            self.console.print(f"Warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+            self.say(f"Warning: {warning}")
+
+    def say(self, text: str) -> None:
+        # Above the display, which the console moves down. The text has the style and is folded: what is asked of
+        # `print` would count for the display as well.
+        self.console.print(Text(text, style="yellow"))
 
     def close(self) -> None:
         self.live.stop()

@@ -14,6 +14,7 @@ from tuner import tasks
 from tuner.config import StudyConfig
 from tuner.config_file import OVERRIDES, load_config, parse_yaml
 from tuner.errors import ConfigError, Problem, StudyError
+from tuner.score_benchmark import configured
 from tuner.tasks.task import TaskSpec
 
 SPACES = Path(tuner.__file__).parents[1] / "search_spaces"
@@ -41,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def load(options: argparse.Namespace, resume: str | None = None) -> StudyConfig:
     """The config that the options describe; that of the study `resume`, if given, with the options on top.
 
-    Raises ConfigError with every mistake, StudyError if there is no such study to resume."""
+    Raises ConfigError with every mistake, StudyError if there is no such study to resume. Names of measures that the
+    task does not have are refused where all else is right."""
     overrides = [(name, getattr(options, _dest(name))) for name in [*OVERRIDES, *_own_hyperparameters()]]
     given = [(name, value) for name, value in overrides if value is not None]
     if resume is not None and options.space is not None:
@@ -65,6 +67,7 @@ def load(options: argparse.Namespace, resume: str | None = None) -> StudyConfig:
     if config.task != task:
         cure = f"Use: tuner tune {config.task} ..., or another --config."
         raise ConfigError(Problem("TASK", task, f"{path.name} is a config of the task {config.task}", cure))
+    configured(spec.judged_by, config)
     return config.model_copy(update={"base_model": full_name(spec, config.base_model)})
 
 

@@ -178,18 +178,6 @@ def format_value(value: Any) -> str:
     return str(value)
 
 
-def format_seconds(seconds: float) -> str:
-    """ "45 s", "3 min 20 s", "2 h 5 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        minutes, rest = divmod(whole, 60)
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, rest = divmod(whole // 60, 60)
-    return f"{hours} h {rest} min" if rest else f"{hours} h"
-
-
 def sparkline(values: list[float], width: int) -> str:
     """The newest shape of a series in block characters, at most `width` of them; flat series lie in the middle."""
     if not values:

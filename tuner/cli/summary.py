@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tuner import tasks
-from tuner.cli.study_state import StudyState, describe_params, format_seconds, format_value, samples_of, searched_names
+from tuner.cli.study_state import StudyState, describe_params, format_value, samples_of, searched_names
+from tuner.report.trials import format_seconds
 from tuner.store.records import COMPLETE, FAILED, INTERRUPTED, PRUNED, RUNNING, StudyRecord, Winner
 
 COMPONENTS = ("efficiency", "quality", "preservation")
@@ -150,12 +151,17 @@ def _files(folder: Path, record: StudyRecord) -> list[tuple[str, str]]:
         ("adapter", folder / record.winner.adapter if record.winner else None),
         ("TensorBoard", folder / "tensorboard"),
         ("Optuna study", folder / "study.db"),
-        ("reports", folder / "reports"),
+        ("report", newest_report(folder)),
         ("config", folder / "config.yaml"),
     ]
     return [(name, str(path)) for name, path in places if path is not None and path.exists()] or [
         ("folder", str(folder))
     ]
+
+
+def newest_report(folder: Path) -> Path | None:
+    """The newest page that tells of a study; None if there is none. Its name holds the time."""
+    return max((folder / "reports").glob("training_report_*.html"), default=None)
 
 
 def _section(console: Console, title: str, rows: list[tuple[str, str]]) -> None:

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import argparse
 
+from rich.console import Console
+
 from tuner.cli import study_options
-from tuner.cli.observers import Observers, Written
+from tuner.cli.observers import Observers, Reported, Written
 from tuner.cli.progress import make_progress
 from tuner.cli.summary import print_summary
 from tuner.cli.terminal import console
-from tuner.store.records import INTERRUPTED
+from tuner.config import StudyConfig
+from tuner.store.records import INTERRUPTED, StudyRecord
+from tuner.study.observer import Observer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,19 +35,32 @@ def execute(options: argparse.Namespace) -> int:
     """Run the study and print its end. 0 when complete, 130 when interrupted. Raises TunerError."""
     config = study_options.load(options, resume=options.resume)
     out = console()
+    record = tune(config, options, out, report=True, resume=options.resume is not None)
+    print_summary(out, config.results / record.name, record)
+    return 130 if record.state == INTERRUPTED else 0
+
+
+def tune(
+    config: StudyConfig, options: argparse.Namespace, out: Console, *, report: bool, resume: bool = False
+) -> StudyRecord:
+    """Run a study with all that watches it, and return its record. `options` say how: in_process, quiet, command.
+    `report` writes the report at the end; `resume` goes on with the study that `config.name` names. Raises
+    TunerError."""
     if not options.quiet:
         for note in config.config_notes:
             out.print(f"Note: {note}", markup=False, soft_wrap=True)
 
+    from tuner.monitor.watch import Alarms
     from tuner.study.study import run_study
 
     with make_progress(out, quiet=options.quiet) as progress:
-        record = run_study(
+        watching: list[Observer] = [Written(config.results), Alarms(config.results, progress.say)]
+        if report:
+            watching.append(Reported(config.results))
+        return run_study(
             config,
             in_process=options.in_process,
-            resume=options.resume is not None,
-            observer=Observers(Written(config.results), progress),
+            resume=resume,
+            observer=Observers(*watching, progress),
             command=options.command,
         )
-    print_summary(out, config.results / record.name, record)
-    return 130 if record.state == INTERRUPTED else 0

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tuner.device import COMPUTE_ENVIRONMENT, ray_resources
 from tuner.engine.contract import Engine, EngineInfo, EngineLoad, EngineSettings, Report, TrialSpec
 from tuner.errors import EngineError, TunerError
+from tuner.store.outputs import Output
 
 if TYPE_CHECKING:
     from tuner.engine.placement import Place
@@ -70,6 +71,10 @@ class EngineActor:
     def evaluate(self, trial_id: str, split: str) -> dict[str, float]:
         """See `Engine.evaluate`."""
         return self._engine.evaluate(trial_id, split)
+
+    def outputs(self, trial_id: str, split: str, count: int) -> list[Output]:
+        """See `Engine.outputs`."""
+        return self._engine.outputs(trial_id, split, count)
 
     def export(self, trial_id: str, which: str = "best") -> dict[str, bytes]:
         """See `Engine.export`."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tuner.config import StudyConfig
+from tuner.store.outputs import Output
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,10 @@ class Engine(Protocol):
 
     def evaluate(self, trial_id: str, split: str) -> dict[str, float]:
         """Metrics of the trial's best adapter on "validation" or "test"."""
+
+    def outputs(self, trial_id: str, split: str, count: int) -> list[Output]:
+        """What the trial's best adapter answers to the first `count` rows of "validation" or "test", in their order,
+        all where there are fewer. Raises TrialError if it cannot."""
 
     def export(self, trial_id: str, which: str = "best") -> dict[str, bytes]:
         """The adapter of the "best" or the "last" report as a PEFT folder: content by relative file name."""

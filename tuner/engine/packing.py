@@ -25,12 +25,14 @@ from tuner.config import StudyConfig
 from tuner.device import Device, empty_cache, is_out_of_memory
 from tuner.engine.contract import Report, TrialSpec
 from tuner.engine.progress import Progress, TrialPlan
+from tuner.engine.usage import Usage
 from tuner.errors import StoreError, TrialError
 from tuner.lora.adapter import pack_checkpoint, unpack_checkpoint
 from tuner.lora.optim import adamw_step, average_step, gradient_norms
 from tuner.lora.packed import Member, Pack
 from tuner.lora.parameters import AdapterShape, ParameterStore, initial_tensors, tensor_shapes
 from tuner.score import overall_score
+from tuner.store.outputs import Output
 from tuner.tasks.task import Task, TaskSpec
 
 Result = TypeVar("Result")
@@ -70,6 +72,7 @@ class Packing:
         self.costs = task.row_costs()
         self.bands = {**spec.bands, **config.score.bands}
         self.rows_per_second = 0.0
+        self.usage = Usage(device)
 
     def start(self, spec: TrialSpec, checkpoint: bytes | None = None) -> None:
         """Place a trial in a free slot. Raises TrialError when there is none, StoreError for a bad checkpoint."""
@@ -145,23 +148,24 @@ class Packing:
         """Evaluate these trials together and report; their best adapters are kept."""
         sound = [trial_id for trial_id in ids if self._trial(trial_id).failure is None]
         found = dict(zip(sound, self._apart([self._trial(i) for i in sound], self._judge), strict=True))
+        usage = self.usage.measure()  # of memory before it is handed back: the work needed it
         empty_cache(self.device)
-        return [self._report(self._trial(trial_id), found.get(trial_id)) for trial_id in ids]
+        return [self._report(self._trial(trial_id), found.get(trial_id), usage) for trial_id in ids]
 
     def evaluate(self, trial_id: str, split: str) -> dict[str, float]:
         """Metrics of a trial's best adapter on a split, with its score. Raises TrialError if it cannot be measured."""
         trial = self._trial(trial_id)
-        shape = self.task.shape(trial.plan.spec.params)
-        spare = self.max_pack
-        self.store.put(spare, shape, trial.best or self.store.tensors(trial.slot, "average"))
         steps = trial.progress.best_metrics.get("step", trial.progress.steps)
-        try:
-            metrics = self._measure([Member(spare, trial.plan.scale)], split)[0]
+
+        def judged(pack: Pack) -> dict[str, float]:
+            metrics = self.task.evaluate(pack, split)[0]
             return {**metrics, **self._scored(metrics, self.store.size_mb(trial.slot), int(steps))}
-        except Exception as error:
-            raise TrialError(*_failure(error)) from error
-        finally:
-            self.store.free(spare)
+
+        return self._with_best(trial, judged)
+
+    def outputs(self, trial_id: str, split: str, count: int) -> list[Output]:
+        """What a trial's best adapter answers to the first rows of a split. Raises TrialError if it cannot."""
+        return self._with_best(self._trial(trial_id), lambda pack: self.task.outputs(pack, split, count))
 
     def adapter(self, trial_id: str, which: str) -> tuple[dict[str, torch.Tensor], Mapping[str, Any]]:
         """Tensors of the trial's "best" or "last" adapter, and its hyperparameters."""
@@ -174,6 +178,21 @@ class Packing:
             return self.trials[trial_id]
         except KeyError:
             raise TrialError("failed", f"the engine does not hold trial {trial_id}") from None
+
+    @torch.no_grad()
+    def _with_best(self, trial: Trial, work: Callable[[Pack], Result]) -> Result:
+        """`work` on a pack of the trial's best adapter alone, in the spare slot. Raises TrialError if it fails."""
+        shape, spare = self.task.shape(trial.plan.spec.params), self.max_pack
+        self.store.put(spare, shape, trial.best or self.store.tensors(trial.slot, "average"))
+        try:
+            return work(self._at_rest([Member(spare, trial.plan.scale)]))
+        except Exception as error:
+            raise TrialError(*_failure(error)) from error
+        finally:
+            self.store.free(spare)
+
+    def _at_rest(self, members: Sequence[Member]) -> Pack:
+        return Pack(self.store, members, self.task.dtype, train=False)
 
     def _read(
         self, checkpoint: bytes, shape: AdapterShape
@@ -247,7 +266,9 @@ class Packing:
             progress.steps += 1
             average_step(self.store, trial.slot, progress.steps)
             progress.samples += len(chosen)
-            progress.tokens += sum(self.costs[row] for row in chosen)
+            tokens = sum(self.costs[row] for row in chosen)
+            progress.tokens += tokens
+            self.usage.trained(len(chosen), tokens)
             progress.loss_sum += loss * len(chosen)
             progress.loss_rows += len(chosen)
             progress.gradient_norm = norm
@@ -257,17 +278,15 @@ class Packing:
         plan = trial.plan
         return Member(trial.slot, plan.scale, plan.dropout, plan.spec.seed, trial.progress.steps)
 
+    @torch.no_grad()
     def _judge(self, trials: list[Trial]) -> list[dict[str, float]]:
         """Metrics on the validation rows, with the score, of each trial's average as it is now."""
-        measured = self._measure([Member(trial.slot, trial.plan.scale) for trial in trials], "validation")
+        pack = self._at_rest([Member(trial.slot, trial.plan.scale) for trial in trials])
+        measured = self.task.evaluate(pack, "validation")
         return [
             {**metrics, **self._scored(metrics, self.store.size_mb(trial.slot), trial.progress.steps)}
             for trial, metrics in zip(trials, measured, strict=True)
         ]
-
-    @torch.no_grad()
-    def _measure(self, members: Sequence[Member], split: str) -> list[dict[str, float]]:
-        return self.task.evaluate(Pack(self.store, members, self.task.dtype, train=False), split)
 
     def _scored(self, metrics: Mapping[str, float], size_mb: float, steps: int) -> dict[str, float]:
         found = {**metrics, "efficiency": size_mb / max(steps, 1)}
@@ -283,7 +302,7 @@ class Packing:
             "adapter_mb": size_mb,
         }
 
-    def _report(self, trial: Trial, found: Mapping[str, float] | None) -> Report:
+    def _report(self, trial: Trial, found: Mapping[str, float] | None, usage: Mapping[str, float]) -> Report:
         progress, plan = trial.progress, trial.plan
         index = progress.reports
         progress.reports += 1
@@ -307,6 +326,7 @@ class Packing:
             "tokens_per_second": progress.tokens / seconds,
             "samples_per_second": progress.samples / seconds,
             "train_seconds": seconds,
+            **usage,
         }
         progress.loss_sum, progress.loss_rows = 0.0, 0
         if not all(math.isfinite(value) for value in metrics.values()):

@@ -18,6 +18,7 @@ from tuner.engine.actor import start_actor
 from tuner.engine.contract import EngineInfo, EngineLoad, EngineSettings, Report, TrialSpec
 from tuner.engine.placement import Place
 from tuner.errors import EngineError, TrialError, TunerError
+from tuner.store.outputs import Output
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +120,11 @@ class Pool:
         """See `Engine.evaluate`."""
         metrics: dict[str, float] = self._call(trial_id, "evaluate", split)
         return metrics
+
+    def outputs(self, trial_id: str, split: str, count: int) -> list[Output]:
+        """See `Engine.outputs`."""
+        items: list[Output] = self._call(trial_id, "outputs", split, count)
+        return items
 
     def export(self, trial_id: str, which: str) -> dict[str, bytes]:
         """See `Engine.export`."""

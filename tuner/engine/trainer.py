@@ -22,6 +22,7 @@ from tuner.engine.contract import EngineInfo, EngineLoad, EngineSettings, Report
 from tuner.engine.measure import Measured, measure
 from tuner.engine.packing import Packing
 from tuner.errors import EngineError, TrialError
+from tuner.store.outputs import Output
 
 Result = TypeVar("Result")
 
@@ -100,6 +101,10 @@ class DeviceEngine:
     def evaluate(self, trial_id: str, split: str) -> dict[str, float]:
         """Metrics of the trial's best adapter on a split."""
         return self._call(lambda: self._packing.evaluate(trial_id, split))
+
+    def outputs(self, trial_id: str, split: str, count: int) -> list[Output]:
+        """What the trial's best adapter answers to the first `count` rows of a split."""
+        return self._call(lambda: self._packing.outputs(trial_id, split, count))
 
     def export(self, trial_id: str, which: str = "best") -> dict[str, bytes]:
         """The adapter of the trial's "best" or "last" report as the files of a PEFT folder, by name."""

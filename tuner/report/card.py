@@ -150,7 +150,7 @@ def _bare(metrics: Mapping[str, float]) -> dict[str, float]:
 
 def _is_measure(name: str) -> bool:
     """Whether a metric says how good an adapter is, rather than how its training went."""
-    return name != "samples" and tag_of(name).partition("/")[0] not in ("train", "speed")
+    return name != "samples" and tag_of(name).partition("/")[0] not in ("train", "speed", "performance")
 
 
 def _usage(record: StudyRecord) -> str:

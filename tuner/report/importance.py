@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tuner.report.optuna_study import quiet, study_of
 from tuner.report.trials import searched
 from tuner.store.records import COMPLETE, StudyRecord, TrialRecord
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.distributions import BaseDistribution
 
 MIN_TRIALS = 8
 ROUGH_BELOW = 30
@@ -75,45 +71,11 @@ def _fanova(
 ) -> dict[str, float]:
     import optuna
 
-    values = {name: [trial.params[name] for trial, _ in points] for name in names}
-    distributions = {name: _distribution(values[name], space.get(name, {})) for name in names}
-    study = _silent_study()
-    for index, (_, score) in enumerate(points):
-        params = {
-            name: _key(values[name][index])
-            if isinstance(distributions[name], optuna.distributions.CategoricalDistribution)
-            else values[name][index]
-            for name in names
-        }
-        study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=score))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # notices of the forest's library about its own future
+    study = study_of(points, names, space)
+    with quiet():  # also of the forest's library about its own future
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
         shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
     return {name: float(share) for name, share in sorted(shares.items(), key=lambda item: item[1], reverse=True)}
-
-
-def _silent_study() -> optuna.Study:
-    """An empty study in memory, without Optuna's line on the terminal that it was made."""
-    import optuna
-
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        return optuna.create_study(direction="maximize")
-    finally:
-        optuna.logging.set_verbosity(verbosity)
-
-
-def _distribution(values: list[Any], entry: Mapping[str, Any]) -> BaseDistribution:
-    """A distribution that holds all values: enqueued points may lie outside of what the space allows."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
-
-    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    if not numeric or entry.get("type") == "choice":
-        return CategoricalDistribution(sorted({_key(value) for value in values}))
-    log = bool(entry.get("log")) and min(values) > 0
-    return FloatDistribution(float(min(values)), float(max(values)), log=log)
 
 
 def _key(value: Any) -> str:

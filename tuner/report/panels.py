@@ -34,7 +34,7 @@ def search_panel(axes: Axes, record: StudyRecord) -> None:
     axes.set(title="The search: score of every trial", xlabel="trial, in order of start", ylabel="overall tuning score")
     scored = [(trial.number, trial.score) for trial in record.trials if trial.score is not None]
     if not record.trials:
-        _say(axes, "no trial has begun")
+        say(axes, "no trial has begun")
         return
     if scored:
         numbers, scores = zip(*sorted(scored), strict=True)
@@ -86,11 +86,11 @@ def curves_panel(axes: Axes, record: StudyRecord) -> None:
             axes.plot(xs, ys, color=colour, lw=1.3, alpha=0.6, zorder=2)
             _marks(axes, points[-1:], 46, colour, marker)
     if not drawn:
-        _say(axes, "no trial has reported yet")
+        say(axes, "no trial has reported yet")
         return
     axes.margins(x=0.03, y=0.1)
     right = axes.get_xlim()[1]
-    for index, rung in enumerate(_rungs(record)):
+    for index, rung in enumerate(rung_places(record)):
         if rung < right:
             axes.axvline(rung, color=SOFT, lw=1, ls=(0, (2, 3)), zorder=1)
             place = axes.get_xaxis_transform()
@@ -105,7 +105,7 @@ def plane_panel(axes: Axes, record: StudyRecord) -> None:
     axes.set(title="Where good scores lie", xlabel="learning rate (log scale)", ylabel="LoRA rank (log scale)")
     points = [t for t in record.trials if _positive(t.params.get("rank")) and _positive(t.params.get("learning_rate"))]
     if not points:
-        _say(axes, "no trial names a rank\nand a learning rate")
+        say(axes, "no trial names a rank\nand a learning rate")
         return
     axes.set_xscale("log")
     axes.set_yscale("log", base=2)
@@ -142,7 +142,7 @@ def importance_panel(axes: Axes, record: StudyRecord) -> None:
     found = importance(record)
     axes.set(title="What mattered (fANOVA)")
     if not found.shares:
-        _say(axes, found.basis.replace(": ", ":\n"))
+        say(axes, found.basis.replace(": ", ":\n"))
         return
     names = list(reversed(found.shares))
     shares = [100 * found.shares[name] for name in names]
@@ -162,7 +162,7 @@ def rerun_panel(axes: Axes, record: StudyRecord) -> None:
     count = len(groups)
     axes.set(title=f"The best {count} again, other seeds" if count > 1 else "The best again, other seeds")
     if not groups:
-        _say(axes, "not re-run on other seeds")
+        say(axes, "not re-run on other seeds")
         return
     for y, group in enumerate(groups):
         colour = WIN if group.winner else "#0072B2"
@@ -197,7 +197,7 @@ def _winners(record: StudyRecord) -> list[TrialRecord]:
     return [trial for trial in record.trials if record.winner is not None and trial.trial_id == record.winner.trial_id]
 
 
-def _rungs(record: StudyRecord) -> list[float]:
+def rung_places(record: StudyRecord) -> list[float]:
     """Where ASHA decides, in training rows, up to the longest trial; the rows of a pass are read off a report."""
     search: Mapping[str, Any] = record.config.get("search", {})
     asha = search.get("asha")
@@ -213,7 +213,7 @@ def _rungs(record: StudyRecord) -> list[float]:
     return rungs
 
 
-def _say(axes: Axes, text: str) -> None:
+def say(axes: Axes, text: str) -> None:
     """Words in place of data that is not there."""
     axes.grid(False)
     axes.set(xticks=[], yticks=[], facecolor="#f7f8fa", xlabel="", ylabel="")

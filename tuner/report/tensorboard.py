@@ -37,6 +37,11 @@ _TAGS = {
     "samples_per_second": "speed/samples_per_second",
     "tokens_per_second": "speed/tokens_per_second",
     "train_seconds": "speed/train_seconds",
+    "cpu_percent": "performance/cpu_percent",
+    "memory_mb": "performance/memory_mb",
+    "device_memory_mb": "performance/device_memory_mb",
+    "engine_samples_per_second": "performance/engine_samples_per_second",
+    "engine_tokens_per_second": "performance/engine_tokens_per_second",
     "adapter_mb": "size/adapter_mb",
 }
 _PREFIXES = {"train_": "train/", "score_": "score/", "validation_": "validation/"}

@@ -91,6 +91,18 @@ def state_word(state: str) -> str:
     return STATE_WORDS.get(state, state)
 
 
+def format_seconds(seconds: float) -> str:
+    """ "45 s", "3 min 20 s", "2 h 5 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        minutes, rest = divmod(whole, 60)
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, rest = divmod(whole // 60, 60)
+    return f"{hours} h {rest} min" if rest else f"{hours} h"
+
+
 def samples_seen(trial: TrialRecord) -> int:
     """Training rows a trial has seen, 0 before its first report."""
     return int(trial.reports[-1].get("samples") or 0) if trial.reports else 0

@@ -1,6 +1,6 @@
 """Where a study keeps its files, and which checkpoints of a trial stay: the best and the newest.
 
-    results/<study>/config.yaml study.json rungs.json study.db logs.txt best/
+    results/<study>/config.yaml study.json rungs.json study.db logs.txt best/ outputs/
                     trials/<id>/config.yaml metrics.json checkpoint-<report>/state.safetensors
                     seed-<seed>/state.safetensors
 
@@ -49,6 +49,11 @@ class StudyFolder:
         """The best adapter, in PEFT format."""
         return self.path / "best"
 
+    @property
+    def outputs(self) -> Path:
+        """What the best adapter answers to held-out rows, as `store.outputs` writes it."""
+        return self.path / "outputs"
+
     def trial(self, trial_id: str) -> Path:
         """The folder of one trial."""
         return self.path / "trials" / trial_id
@@ -94,7 +99,9 @@ class StudyFolder:
 
     def write_adapter(self, files: Mapping[str, bytes]) -> None:
         """Replace the best adapter. A reader finds the old one or the new one, whole, or for a moment between two
-        renames none."""
+        renames none. What the old one answered to held-out rows goes first: outputs belong to the adapter beside
+        them."""
+        shutil.rmtree(self.outputs, ignore_errors=True)
         fresh, old = self.path / ".best.new", self.path / ".best.old"
         for leftover in (fresh, old):
             shutil.rmtree(leftover, ignore_errors=True)

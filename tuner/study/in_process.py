@@ -6,6 +6,7 @@ in the same order every time. It is also the way to debug a study.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from tuner.engine.actor import local_engine
 from tuner.engine.contract import Engine, EngineInfo, EngineSettings, Report, TrialSpec
 from tuner.engine.placement import MOST_TRIALS
 from tuner.errors import StoreError, StudyError, TrialError
+from tuner.store.outputs import Output
 from tuner.study.folder import StudyFolder
 from tuner.study.runner import Trained
 from tuner.study.search import Search
@@ -115,12 +117,13 @@ class InProcess:
 
     def export(self, spec: TrialSpec, checkpoint: bytes) -> dict[str, bytes]:
         """See `Runner.export`."""
-        engine = self._engines[0].engine
-        engine.start(spec, checkpoint)
-        try:
+        with self._holding(spec, checkpoint) as engine:
             return engine.export(spec.trial_id, "best")
-        finally:
-            engine.stop(spec.trial_id)
+
+    def outputs(self, spec: TrialSpec, checkpoint: bytes, split: str, count: int) -> list[Output]:
+        """See `Runner.outputs`."""
+        with self._holding(spec, checkpoint) as engine:
+            return engine.outputs(spec.trial_id, split, count)
 
     def close(self) -> None:
         """End the engines."""
@@ -151,6 +154,15 @@ class InProcess:
         if report.status == "ok":
             score = report.metrics.get("score", float("nan"))
             self._folder.save_checkpoint(report.trial_id, report.index, score, engine.checkpoint(report.trial_id))
+
+    @contextlib.contextmanager
+    def _holding(self, spec: TrialSpec, checkpoint: bytes) -> Iterator[Engine]:
+        engine = self._engines[0].engine
+        engine.start(spec, checkpoint)
+        try:
+            yield engine
+        finally:
+            engine.stop(spec.trial_id)
 
     def _drop(self, local: _Local, trial_id: str) -> None:
         local.engine.stop(trial_id)

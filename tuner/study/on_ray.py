@@ -26,6 +26,7 @@ from tuner.engine.contract import EngineInfo, EngineSettings, Report, TrialSpec
 from tuner.engine.placement import place_engines
 from tuner.engine.pool import Pool, Stopped
 from tuner.errors import DeviceError, EngineError, TunerError
+from tuner.store.outputs import Output
 from tuner.study.database import warm_up
 from tuner.study.folder import StudyFolder
 from tuner.study.heap import return_large_buffers
@@ -172,6 +173,11 @@ class OnRay:
         """See `Runner.export`."""
         with self._holding(spec, checkpoint) as pool:
             return pool.export(spec.trial_id, "best")
+
+    def outputs(self, spec: TrialSpec, checkpoint: bytes, split: str, count: int) -> list[Output]:
+        """See `Runner.outputs`."""
+        with self._holding(spec, checkpoint) as pool:
+            return pool.outputs(spec.trial_id, split, count)
 
     def close(self) -> None:
         """End the engines' actors."""

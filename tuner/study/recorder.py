@@ -106,11 +106,13 @@ class Recorder:
         log.info("trial %s: %s", trial.trial_id, dict(trial.params))
 
     def report(self, report: Report, engine: str, frozen: FrozenTrial) -> TrialRecord:
-        """A trial reported. Returns its record with the report."""
+        """A trial reported. Returns its record with the report, to which it adds "time": seconds from the beginning of
+        the study until now, pauses of an interrupted study among them."""
         old = self._trials[report.trial_id]
         # Names that come from another process are new strings each time; the records share one of each.
         metrics = {sys.intern(name): value for name, value in report.metrics.items()}
-        trial = replace(old.with_report({**metrics, "samples": report.samples}), engine=engine)
+        since = round(time.time() - self._record.created, 3)
+        trial = replace(old.with_report({**metrics, "samples": report.samples, "time": since}), engine=engine)
         self._set(trial)
         self._database.put(frozen)
         self.watched.tell("on_report", trial, report)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tuner.engine.contract import EngineInfo, Report, TrialSpec
+from tuner.store.outputs import Output
 from tuner.study.search import Search
 
 
@@ -41,6 +42,9 @@ class Runner(Protocol):
 
     def export(self, spec: TrialSpec, checkpoint: bytes) -> dict[str, bytes]:
         """The best adapter in a state that a trial reached, as a PEFT folder."""
+
+    def outputs(self, spec: TrialSpec, checkpoint: bytes, split: str, count: int) -> list[Output]:
+        """What that adapter answers to the first `count` rows of a split, see `Engine.outputs`."""
 
     def close(self) -> None:
         """End the engines."""

@@ -26,8 +26,8 @@ from tuner.study.space import Space
 log = logging.getLogger(__name__)
 
 _CURES = {
-    "nan": "The loss stopped being a finite number; a lower learning rate would help.",
-    "out_of_memory": "It did not fit the device even alone; a smaller batch or rank would.",
+    "nan": "A lower learning rate would help.",
+    "out_of_memory": "A smaller batch or rank would fit.",
 }
 
 
@@ -102,8 +102,7 @@ class Search:
         if trial_id not in self._running:
             return False
         if report.status != "ok":
-            cure = _CURES.get(report.status, "")
-            self._end(trial_id, FAILED, " ".join(part for part in (report.status, report.message, cure) if part))
+            self._end(trial_id, FAILED, _why(report.status, report.message))
             return False
         seen = self._recorder.trial(trial_id).reports
         if seen and report.samples <= seen[-1]["samples"]:
@@ -113,7 +112,7 @@ class Search:
         self._sampler.report(trial_id, report.samples, score)
         self._recorder.report(report, engine, self._frozen(trial_id))
         if not math.isfinite(score):
-            self._end(trial_id, FAILED, f"nan {_CURES['nan']}")
+            self._end(trial_id, FAILED, _why("nan", "the score is not a finite number"))
             return False
         decision = self.asha.on_report(trial_id, report.samples, score) if self.asha else None
         if report.done:
@@ -141,6 +140,12 @@ class Search:
 
     def _frozen(self, trial_id: str) -> FrozenTrial:
         return self._sampler.frozen(self._numbers[trial_id])
+
+
+def _why(status: str, message: str) -> str:
+    """Why a trial failed, in a sentence that begins with the status, and what would help."""
+    said = f"{status}: {message}" if message else status
+    return f"{said}. {_CURES[status]}" if status in _CURES else said
 
 
 def _asha(config: StudyConfig, recorder: Recorder, train_rows: int, earlier: list[TrialRecord]) -> Asha | None:

@@ -1,4 +1,5 @@
-"""A study from config to winner: checks, engines, search, re-runs of the top k, export of the best adapter.
+"""A study from config to winner: checks, engines, search, re-runs of the top k, export of the best adapter and of
+what it answers to held-out rows.
 
 The same function runs it on Ray and in process; only who runs the trials differs. Whatever happens, the record is
 saved and the checkpoints stay, so that `--resume` goes on.
@@ -12,9 +13,10 @@ import logging
 import platform
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tuner import tasks
 from tuner.config import StudyConfig
@@ -25,7 +27,9 @@ from tuner.engine.contract import TrialSpec
 from tuner.engine.placement import BUSY_TRIALS
 from tuner.engine.pool import Stopped
 from tuner.errors import StudyError, TunerError
+from tuner.score_benchmark import configured
 from tuner.store.files import write_text
+from tuner.store.outputs import Outputs, write_outputs
 from tuner.store.records import COMPLETE, FAILED, INTERRUPTED, StudyRecord
 from tuner.study.folder import StudyFolder
 from tuner.study.interrupt import interruptible
@@ -64,6 +68,7 @@ def run_study(
     EngineError if all engines died, StoreError if the disk refuses: then what was done is kept, and `resume` goes on.
     """
     spec = tasks.spec(config.task)
+    configured(spec.judged_by, config)  # names that the task does not have are refused before anything starts
     now = time.time()
     config = config.model_copy(update={"name": study_name(config, now)})
     folder = StudyFolder(config.results / str(config.name))
@@ -161,10 +166,29 @@ class _Run:
         state = self._folder.rerun(best.trial_id, best.seed)
         if state is None:
             raise StudyError(f"the state of trial {best.trial_id}, seed {best.seed}, is gone from {self._folder.path}.")
-        exported = self._runner.export(TrialSpec(f"{best.trial_id}-best", winner.params, best.seed), state)
-        self._folder.write_adapter(exported)
+        kept = TrialSpec(f"{best.trial_id}-best", winner.params, best.seed)
+        self._folder.write_adapter(self._runner.export(kept, state))
         recorder.update(winner=winner)
+        self._write_outputs(best.trial_id, kept, state, recorder.snapshot().data)
         return COMPLETE
+
+    def _write_outputs(self, trial_id: str, kept: TrialSpec, state: bytes, data: Mapping[str, Any]) -> None:
+        """Save what the kept adapter answers to held-out rows. A study that cannot is complete without them: its
+        adapter is on disk."""
+        try:
+            split = _held_out(data)
+            items = self._runner.outputs(kept, state, split, self._config.benchmark.items)
+            write_outputs(self._folder.path, Outputs(trial_id, split, tuple(items)))
+        except Stopped:
+            raise
+        except Exception as error:
+            why = str(error) if isinstance(error, TunerError) else f"{type(error).__name__}: {error}"
+            log.warning("what the best adapter answers to held-out rows was not saved: %s", why)
+
+
+def _held_out(data: Mapping[str, Any]) -> str:
+    """The split to show answers on: "test", on which no choice was made, if it has rows, else "validation"."""
+    return "test" if data.get("splits", {}).get("test", {}).get("total_samples") else "validation"
 
 
 @contextlib.contextmanager

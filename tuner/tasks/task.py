@@ -14,6 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tuner.config import BandConfig, StudyConfig
+from tuner.score import DEFAULT_BANDS
+from tuner.score_benchmark import Benchmark, Measure
+from tuner.store.outputs import Output
+
+_SHARE = BandConfig(excellent=0.9, good=0.7, average=0.5)  # of a metric that a task gives no band
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +31,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Prepared:
     """What was read and found right before a model loads. `data` are the task's own rows, picklable, handed to every
-    engine; `summary` is plain JSON for the record and the model card; `warnings` are sentences for the user."""
+    engine; `summary` is plain JSON for the record and the model card, in which "splits" says of each split how many
+    rows it has ("total_samples"); `warnings` are sentences for the user."""
 
     data: Any
     summary: Mapping[str, Any]
@@ -42,7 +48,9 @@ class TaskSpec:
     "preservation", and of any other metric that is graded in reports. `bases` maps short names (minilm) to what
     `base_model` may hold; anything else is a hub id or a folder. `hyperparameters` maps every name a space may use
     beyond the common ones to its default. `preparation` is "module:function", the checks that need no torch;
-    `implementation` is "module:class", the heavy half.
+    `implementation` is "module:class", the heavy half. `benchmark` says how outputs are judged one by one; without one
+    they are judged by quality and preservation alone. `answer` is the key under which its predictor gives the answer in
+    words, as `Output.answer` has it.
     """
 
     name: str
@@ -56,6 +64,24 @@ class TaskSpec:
     implementation: str
     columns: Mapping[str, str] = field(default_factory=dict)
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    benchmark: Benchmark | None = None
+    answer: str = "answer"
+
+    @property
+    def judged_by(self) -> Benchmark:
+        """How outputs are judged one by one."""
+        if self.benchmark is not None:
+            return self.benchmark
+        bands = {**DEFAULT_BANDS, **self.bands}
+        names = {name: self.sources[name] for name in ("quality", "preservation")}
+        return Benchmark(
+            measures=tuple(
+                Measure(name, metric, metric, metric.replace("_", " "), bands.get(name, _SHARE))
+                for name, metric in names.items()
+            ),
+            weights=dict.fromkeys(names, 0.5),
+            deciding="quality",
+        )
 
     @property
     def sources(self) -> dict[str, str]:
@@ -120,6 +146,11 @@ class Task(Protocol):
     def evaluate(self, pack: Pack, split: str) -> list[dict[str, float]]:
         """Metrics of each member on all rows of "validation" or "test", the quality and preservation metrics among
         them."""
+
+    def outputs(self, pack: Pack, split: str, count: int) -> list[Output]:
+        """What the one member of this pack answers to the first `count` rows of "validation" or "test" (all where there
+        are fewer), in their order. The metrics of `TaskSpec.judged_by` are among each output's; what could not be
+        measured is left out."""
 
     def save(self, directory: Path, tensors: Mapping[str, torch.Tensor], params: Mapping[str, Any]) -> None:
         """Write one adapter (tensors as `Layout.trimmed` gives them) as a PEFT folder, with what `predictor` needs."""

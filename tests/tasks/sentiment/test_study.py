@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.engine import toy
+from tuner import tasks
 from tuner.cli.summary import print_summary
 from tuner.cli.terminal import console
 from tuner.score import GRADES
+from tuner.store.outputs import read_outputs
 from tuner.study.study import run_study
 
 
@@ -37,3 +39,26 @@ def test_the_winner_is_graded_by_the_metric_that_its_rows_call_for(
     assert line.split()[2] == record.winner.grades["quality"]
     assert quality.replace("_", " ") in line
     assert record.winner.grades["overall"] in out
+
+
+# PEFT asks transformers for a name that it will drop
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+def test_the_kept_outputs_are_those_of_the_saved_adapter(toy_bases: dict[str, Path], tmp_path: Path) -> None:
+    data = toy.write_data(tmp_path / "data", toy.make_splits())
+    space = {"rank": 4, "learning_rate": 0.02, "epochs": 4}  # so that it has learned something
+    config = toy.make_config(
+        toy_bases["bert"], data, results=tmp_path, space=space, benchmark={"items": 10}, search__trials=1,
+        search__top_k=1, search__top_k_seeds=2,
+    )  # fmt: skip
+    record = run_study(config, in_process=True)
+    outputs = read_outputs(tmp_path / "toy")
+    assert outputs is not None
+    assert record.winner is not None
+    assert (outputs.trial_id, outputs.split) == (record.winner.trial_id, "test")
+    assert [item.input for item in outputs.items] == [row.text for row in toy.make_splits().test[:10]]
+    spec = tasks.spec("sentiment")
+    answers = spec.predictor(tmp_path / "toy" / "best").predict([item.input for item in outputs.items])
+    for item, answer in zip(outputs.items, answers, strict=True):
+        assert item.answer == answer[spec.answer]
+        sure = answer["probability"] if item.answer == item.expected else 1 - answer["probability"]
+        assert item.metrics["label_probability"] == pytest.approx(sure, abs=1e-4)

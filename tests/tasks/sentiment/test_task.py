@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import torch.nn.functional as F
 
 from tests.engine import toy
 from tests.tasks.sentiment.test_adapter import engine_logits, trained
+from tuner import tasks
 from tuner.data.classification import Splits
+from tuner.errors import TrialError
 from tuner.lora.packed import Member, Pack
 from tuner.tasks.sentiment import task as module
 from tuner.tasks.sentiment.task import _macro_f1
@@ -44,7 +47,9 @@ def test_metrics_do_not_depend_on_the_chunks(
     labels = torch.tensor([row.label for row in toy.make_splits().test])
     assert found["accuracy"] == pytest.approx((logits.argmax(-1) == labels).float().mean().item(), abs=1e-6)
     assert found["test_loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), abs=1e-5)
-    assert found.keys() == {"accuracy", "macro_f1", "test_loss", "preservation"}
+    sure = logits.softmax(-1)[torch.arange(len(labels)), labels].mean().item()
+    assert found["label_probability"] == pytest.approx(sure, abs=1e-6)
+    assert found.keys() == {"label_probability", "accuracy", "macro_f1", "test_loss", "preservation"}
 
 
 @pytest.mark.parametrize("tokens", [1, 60, 100_000])
@@ -66,6 +71,78 @@ def test_preservation_is_the_mean_cosine_of_mean_embeddings(
             cosines.append(F.cosine_similarity(*embeddings, dim=0).item())
         assert found[number] == pytest.approx(sum(cosines) / 5, abs=1e-5)
     assert found[0] != pytest.approx(found[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("tokens", [1, 60, 100_000])
+def test_an_output_is_what_the_adapter_makes_of_that_very_row(
+    toy_bases: dict[str, Path], tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packing = trained(toy_bases["distilbert"])
+    task: Any = packing.task
+    monkeypatch.setattr(module, "EVAL_TOKENS", tokens)
+    found = task.outputs(pack_of(packing, "a"), "test", 100)
+    rows = toy.make_splits().test
+    assert [(item.name, item.input) for item in found] == [(f"text_{i + 1}", row.text) for i, row in enumerate(rows)]
+    names = ("negative", "positive")
+    for item, row, tokens_, logits in zip(found, rows, task.rows["test"], engine_logits(packing, "test"), strict=True):
+        assert (item.expected, item.base_answer) == (names[row.label], "")
+        assert item.answer == names[int(logits.argmax())]
+        bare, bent = (task._hidden(pack_of(packing, *ids), [[tokens_]], first_only=False)[0] for ids in ([], ["a"]))
+        assert item.metrics == pytest.approx(
+            {
+                "label_probability": logits.softmax(-1)[row.label].item(),
+                "accuracy": float(logits.argmax() == row.label),
+                "preservation": F.cosine_similarity(bare.mean(0), bent.mean(0), dim=0).item(),
+            },
+            abs=1e-5,
+        )
+    assert {item.answer for item in found} == set(names), "rows that tell the two labels apart"
+    assert task.outputs(pack_of(packing, "a"), "test", 0) == []
+    assert found[0].metrics.keys() == {measure.metric for measure in tasks.spec("sentiment").judged_by.measures}
+
+
+def test_outputs_are_the_best_adapters_and_agree_with_its_evaluation(
+    toy_bases: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PRESERVATION_ROWS", 3)  # fewer than there are outputs, which must not change either
+    packing = trained(toy_bases["bert"])
+    packing.report(["a"])
+    best, slot = packing.task.outputs(pack_of(packing, "a"), "validation", 16), packing.trials["a"].slot
+    before = packing.evaluate("a", "validation")
+    worse = {name: value + 0.5 for name, value in packing.store.tensors(slot).items()}
+    packing.store.layout.fill(packing.store.weights[slot], worse)
+    packing.store.restore(slot, "average", worse)
+    assert packing.task.outputs(pack_of(packing, "a"), "validation", 16) != best
+    found = packing.outputs("a", "validation", 16)
+    assert found == best
+    after = packing.evaluate("a", "validation")
+    assert after == before
+    for name, count in (("accuracy", 16), ("preservation", 3)):
+        values = [item.metrics[name] for item in found[:count]]
+        assert sum(values) / count == pytest.approx(after[name], abs=1e-5)
+    assert packing.store.shapes[packing.max_pack] is None  # the spare slot is free again
+
+
+def test_outputs_that_cannot_be_had_are_a_trial_error(
+    toy_bases: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packing = trained(toy_bases["bert"])
+
+    def full(*args: Any, **settings: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(packing.task, "_hidden", full)
+    with pytest.raises(TrialError, match="even alone"):
+        packing.outputs("a", "test", 3)
+    assert packing.store.shapes[packing.max_pack] is None
+
+
+def test_outputs_use_the_names_that_the_rows_gave_their_labels(toy_bases: dict[str, Path]) -> None:
+    packing = toy.make_packing(toy_bases["bert"], replace(toy.make_splits(), label_names=("bad", "good")))
+    packing.start(toy.make_spec())
+    found = packing.outputs("a", "test", 5)
+    assert {item.expected for item in found} == {"bad", "good"}
+    assert {item.answer for item in found} <= {"bad", "good"}
 
 
 def test_a_fresh_adapter_preserves_everything(toy_bases: dict[str, Path]) -> None:

@@ -3,7 +3,7 @@
 Quality is accuracy on held-out rows, macro F1 where classes are unbalanced. Preservation is the mean cosine between the
 base's and the adapted encoder's sentence embeddings (mean of the last hidden states over a row's tokens) of held-out
 text: an adapter that bends the encoder little keeps it useful for other work. Rows are tokenised once, when the task is
-made.
+made; of held-out rows the texts are kept too, to show beside the answers.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from tuner.lora.layouts import layout_of, lora_modules, matching
 from tuner.lora.packed import Pack, PackContext, wrap_linears
 from tuner.lora.parameters import AdapterShape
 from tuner.lora.ragged import Ragged
+from tuner.store.outputs import Output
 from tuner.tasks.sentiment.predict import SentimentPredictor
 from tuner.tasks.sentiment.prepare import LABELS, NAMES, targets_of
 from tuner.tasks.task import Prepared
@@ -62,6 +63,7 @@ class SentimentTask:
         self.labels = {
             name: torch.tensor([row.label for row in rows], device=self.device) for name, rows in splits.named().items()
         }
+        self.held_out = {"validation": splits.validation, "test": splits.test}
         self.train_rows = len(self.rows["train"])
         self._embedded: dict[str, torch.Tensor] = {}
 
@@ -87,18 +89,17 @@ class SentimentTask:
 
     @torch.no_grad()
     def evaluate(self, pack: Pack, split: str) -> list[dict[str, float]]:
-        """accuracy, macro_f1, validation_loss or test_loss, and preservation, of each member."""
+        """label_probability (the mean, of the right label), accuracy, macro_f1, validation_loss or test_loss, and
+        preservation, of each member."""
         members, rows = len(pack.members), self.rows[split]
         kept = range(min(PRESERVATION_ROWS, len(rows)))
         base = self._base_embeddings(pack, split, kept)
         cosines = torch.zeros(members, device=self.device)
         order: list[int] = []
         parts = []
-        for chunk in self._chunks(split, kept, members):
-            hidden, ragged = self._hidden(pack, [[rows[index] for index in chunk]] * members, first_only=False)
-            embedded = self._embeddings(hidden, ragged).view(members, len(chunk), -1)
+        for chunk, embedded, logits in self._embedded_and_judged(pack, split, kept):
             cosines += F.cosine_similarity(embedded, base[chunk][None], dim=-1).sum(1)
-            parts.append(self._head(pack, hidden[ragged.first]).view(members, len(chunk), -1))
+            parts.append(logits)
             order += chunk
         for chunk in self._chunks(split, range(len(kept), len(rows)), members):
             logits = self._logits(pack, [[rows[index] for index in chunk]] * members)
@@ -111,8 +112,10 @@ class SentimentTask:
         for member in range(members):
             loss = F.cross_entropy(logits[member], labels)
             answers = logits[member].argmax(-1)
+            sure = logits[member].softmax(-1).gather(1, labels[:, None])  # (rows, 1)
             found.append(
                 {
+                    "label_probability": sure.mean().item(),
                     "accuracy": (answers == labels).float().mean().item(),
                     "macro_f1": _macro_f1(answers, labels),
                     f"{split}_loss": loss.item(),
@@ -120,6 +123,32 @@ class SentimentTask:
                 }
             )
         return found
+
+    @torch.no_grad()
+    def outputs(self, pack: Pack, split: str, count: int) -> list[Output]:
+        """text_1 and on: the text, the right label's name and the adapter's, with label_probability (that of the right
+        label), accuracy (1.0 or 0.0) and preservation (the cosine for this very text). `base_answer` is "": the base
+        has no head for the labels."""
+        rows = self.held_out[split][:count]
+        base = self._bare_embeddings(pack, split, range(len(rows)))
+        found: dict[int, Output] = {}
+        for chunk, embedded, logits in self._embedded_and_judged(pack, split, range(len(rows))):
+            cosines = F.cosine_similarity(embedded[0], base[chunk], dim=-1).tolist()
+            probabilities, answers = logits[0].softmax(-1).tolist(), logits[0].argmax(-1).tolist()
+            for index, cosine, sure, answer in zip(chunk, cosines, probabilities, answers, strict=True):
+                right = rows[index].label
+                found[index] = Output(
+                    name=f"text_{index + 1}",
+                    input=rows[index].text,
+                    expected=self.names[right],
+                    answer=self.names[answer],
+                    metrics={
+                        "label_probability": sure[right],
+                        "accuracy": float(answer == right),
+                        "preservation": cosine,
+                    },
+                )
+        return [found[index] for index in range(len(rows))]
 
     def save(self, directory: Path, tensors: Mapping[str, torch.Tensor], params: Mapping[str, Any]) -> None:
         """PEFT folder, tokenizer, and the base's name and label names in the adapter's own config."""
@@ -182,6 +211,17 @@ class SentimentTask:
         finally:
             self.context.pack = None
 
+    def _embedded_and_judged(
+        self, pack: Pack, split: str, indices: Sequence[int]
+    ) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
+        """Rows chunk by chunk: their indices, embeddings (N, rows, H) and logits (N, rows, labels) by each member."""
+        members = len(pack.members)
+        for chunk in self._chunks(split, indices, members):
+            tokens = [self.rows[split][index] for index in chunk]
+            hidden, ragged = self._hidden(pack, [tokens] * members, first_only=False)
+            embedded = self._embeddings(hidden, ragged).view(members, len(chunk), -1)
+            yield chunk, embedded, self._head(pack, hidden[ragged.first]).view(members, len(chunk), -1)
+
     def _chunks(self, split: str, indices: Sequence[int], members: int) -> Iterator[list[int]]:
         """Indices in order of length, in chunks whose tokens times the members stay within the budget."""
         chunk: list[int] = []
@@ -197,15 +237,19 @@ class SentimentTask:
             yield chunk
 
     def _base_embeddings(self, pack: Pack, split: str, rows: range) -> torch.Tensor:
-        """What the base without adapters makes of the rows (rows, H), computed once."""
+        """What the base without adapters makes of the rows that every evaluation looks at, computed once."""
         if split not in self._embedded:
-            bare = Pack(pack.store, [], pack.dtype, train=False)
-            embedded = torch.empty(len(rows), self.encoder.width, device=self.device)
-            for chunk in self._chunks(split, rows, 1):
-                tokens = [self.rows[split][index] for index in chunk]
-                embedded[chunk] = self._embeddings(*self._hidden(bare, [tokens], first_only=False))
-            self._embedded[split] = embedded
+            self._embedded[split] = self._bare_embeddings(pack, split, rows)
         return self._embedded[split]
+
+    def _bare_embeddings(self, pack: Pack, split: str, rows: range) -> torch.Tensor:
+        """What the base without adapters makes of the first rows (rows, H)."""
+        bare = Pack(pack.store, [], pack.dtype, train=False)
+        embedded = torch.empty(len(rows), self.encoder.width, device=self.device)
+        for chunk in self._chunks(split, rows, 1):
+            tokens = [self.rows[split][index] for index in chunk]
+            embedded[chunk] = self._embeddings(*self._hidden(bare, [tokens], first_only=False))
+        return embedded
 
     def _embeddings(self, hidden: torch.Tensor, ragged: Ragged) -> torch.Tensor:
         """Mean of the last hidden states (T, H) of each row: (B, H), fp32."""

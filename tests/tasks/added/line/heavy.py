@@ -15,6 +15,7 @@ from tuner.device import Device
 from tuner.lora.adapter import save_peft
 from tuner.lora.packed import Pack, PackContext, wrap_linears
 from tuner.lora.parameters import AdapterShape
+from tuner.store.outputs import Output
 from tuner.tasks.task import Prepared
 
 
@@ -51,6 +52,24 @@ class LineTask:
         pack.bring([len(points)] * members)
         answers = self._logits(pack, points.repeat(members, 1)).argmax(-1).view(members, -1)
         return [{"right": (row == _side(points)).float().mean().item(), "kept": 1.0} for row in answers]
+
+    @torch.no_grad()
+    def outputs(self, pack: Pack, split: str, count: int) -> list[Output]:
+        points = self.points[split][:count]
+        pack.bring([len(points)])
+        answers = self._logits(pack, points).argmax(-1)
+        return [
+            Output(
+                name=f"point_{number}",
+                input=str(point.tolist()),
+                expected=str(side),
+                answer=str(answer),
+                metrics={"right": float(answer == side), "kept": 1.0},
+            )
+            for number, (point, side, answer) in enumerate(
+                zip(points, _side(points).tolist(), answers.tolist(), strict=True), 1
+            )
+        ]
 
     def save(self, directory: Path, tensors: Mapping[str, torch.Tensor], params: Mapping[str, Any]) -> None:
         save_peft(

@@ -1,0 +1,77 @@
+"""What a study's record says of how it is judged: its task, the benchmark of its outputs, alerts, rounds, score.
+
+Reads the saved config part by part, so that an old study, or one whose other parts are damaged, can still be reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from tuner import tasks
+from tuner.config import AlertConfig, BandConfig, BenchmarkConfig, RoundsConfig, ScoreConfig
+from tuner.config_words import problems_of
+from tuner.errors import ConfigError
+from tuner.score import DEFAULT_BANDS
+from tuner.score_benchmark import Benchmark, configured
+from tuner.store.records import StudyRecord
+
+Part = TypeVar("Part", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`benchmark` holds what the config says already; `bands` are those of the components, "efficiency", "quality" and
+    "preservation", and of every other graded metric; `sources` names the metric behind each component."""
+
+    judged_by: Benchmark
+    bands: Mapping[str, BandConfig]
+    sources: Mapping[str, str]
+    benchmark: BenchmarkConfig
+    alerts: AlertConfig
+    rounds: RoundsConfig
+    score: ScoreConfig
+
+
+@dataclass(frozen=True)
+class _Parts:
+    benchmark: BenchmarkConfig
+    alerts: AlertConfig
+    rounds: RoundsConfig
+    score: ScoreConfig
+
+
+def settings_of(record: StudyRecord, preset: str | None = None) -> Settings:
+    """How a study is judged; by another `preset` of weights than its own, if one is named. Raises ConfigError for a
+    config that says what cannot be, and for a task that is not there."""
+    spec = tasks.spec(record.task).for_rows(record.data)
+    benchmark = _part(record, "benchmark", BenchmarkConfig)
+    if preset is not None:
+        benchmark = benchmark.model_copy(update={"preset": preset, "weights": None})
+    parts = _Parts(
+        benchmark,
+        _part(record, "alerts", AlertConfig),
+        _part(record, "rounds", RoundsConfig),
+        _part(record, "score", ScoreConfig),
+    )
+    return Settings(
+        judged_by=configured(spec.judged_by, parts),
+        bands={**DEFAULT_BANDS, **spec.bands, **parts.score.bands},
+        sources=spec.sources,
+        benchmark=parts.benchmark,
+        alerts=parts.alerts,
+        rounds=parts.rounds,
+        score=parts.score,
+    )
+
+
+def _part(record: StudyRecord, name: str, model: type[Part]) -> Part:
+    saved: Any = record.config.get(name, {})
+    try:
+        return model.model_validate(saved)
+    except ValidationError as error:
+        problems = [replace(each, name=f"{name}.{each.name}") for each in problems_of(error, model)]
+        raise ConfigError(problems) from error

@@ -1,0 +1,78 @@
+"""The four files of a report: training_report_<stamp>.json and .html, training_charts_<stamp>.png and
+tuning_dashboard_<stamp>.png, all in results/<study>/reports.
+
+The stamp is local time as YYYYMMDDHHMMSS. The JSON is written first: should drawing fail, the numbers are there.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tuner import tasks
+from tuner.report.analysis import outputs_of
+from tuner.report.charts import study_chart
+from tuner.report.page import render_page
+from tuner.report.schema import TrainingReport
+from tuner.report.training_charts import draw_training_charts
+from tuner.report.trials import trials_table
+from tuner.store.files import write_json, write_text
+from tuner.store.records import StudyRecord
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """Where the files of one report lie."""
+
+    json: Path
+    html: Path
+    charts: Path
+    dashboard: Path
+
+
+def write_report(folder: Path, record: StudyRecord, report: TrainingReport) -> ReportFiles:
+    """Write the report of the study in `folder` to folder/reports. Raises StoreError when the disk refuses."""
+    stamp = f"{datetime.fromisoformat(report.analysis_time):%Y%m%d%H%M%S}"
+    place = folder / "reports"
+    files = ReportFiles(
+        json=place / f"training_report_{stamp}.json",
+        html=place / f"training_report_{stamp}.html",
+        charts=place / f"training_charts_{stamp}.png",
+        dashboard=place / f"tuning_dashboard_{stamp}.png",
+    )
+    write_json(files.json, report.model_dump(mode="json"))
+    page = page_of(folder, record, report)
+    write_text(files.html, render_page(page, record))
+    draw_training_charts(record, page, files.charts)
+    study_chart(record, files.dashboard)
+    return files
+
+
+def page_of(folder: Path, record: StudyRecord, report: TrainingReport) -> dict[str, Any]:
+    """What the page and the charts show: the report, with every trial, and the outputs' pictures as data addresses."""
+    page = report.model_dump(mode="json")
+    page |= page.pop("study") | {"study": record.name, "title": tasks.spec(record.task).title}
+    page["trials"] = [
+        {
+            "number": row.number,
+            "params": row.params,
+            "state": row.state,
+            "score": row.score,
+            "samples": row.samples,
+            "seconds": row.seconds,
+            "message": row.message,
+            "winner": row.winner,
+        }
+        for row in trials_table(record, best_first=True)
+    ]
+    outputs, _ = outputs_of(folder, record)
+    pictures = {} if outputs is None else {item.name: item.pictures for item in outputs.items}
+    for item in page["items"]:
+        item["pictures"] = {
+            role: f"data:image/png;base64,{base64.b64encode(data).decode()}"
+            for role, data in pictures.get(item["name"], {}).items()
+        }
+    return page
