@@ -28,6 +28,7 @@ def test_all_parts_have_defaults() -> None:
         ("benchmark", {"weights": {"visual": 0.5, "fashion": 0.4}}, "benchmark.weights", "sum to 0.9"),
         ("benchmark", {"weights": {"visual": 1.5, "fashion": -0.5}}, "benchmark.weights.visual", "at most 1"),
         ("benchmark", {"reference": {"visual": float("nan")}}, "benchmark.reference.visual", "finite"),
+        ("benchmark", {"excellent_loss": 0.9, "good_loss": 0.5}, "benchmark.good_loss", "not be below excellent_loss"),
         ("benchmark", {"items": 0}, "benchmark.items", "at least 1"),
         ("benchmark", {"good_los": 0.7}, "benchmark.good_los", "not a known key"),
         ("alerts", {"failed_share": 2.0}, "alerts.failed_share", "at most 1"),
@@ -42,6 +43,11 @@ def test_what_cannot_be_is_named(name: str, part: dict[str, Any], place: str, wo
     found = problems(with_part(name, part))
     assert place in found
     assert words in found[place].rule
+
+
+def test_the_address_of_a_webhook_is_not_repeated() -> None:
+    problem = problems(with_part("alerts", {"webhook": "hooks.example.org/services/SECRET"}))["alerts.webhook"]
+    assert "SECRET" not in str(problem)
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:8000/hook", "https://hooks.example.org/a/b?c=d", "$HOOK"])

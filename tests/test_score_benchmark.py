@@ -135,6 +135,10 @@ def test_targets_of_the_loss() -> None:
     assert math.isnan(Target(0.3, 0.8).of(math.nan))
 
 
+def test_the_target_of_a_negative_similarity_is_above_it() -> None:
+    assert Target(0.7, 1.2).of(-0.12) == pytest.approx(-0.1)
+
+
 @pytest.mark.parametrize(
     ("hyperparameter", "values"),
     [

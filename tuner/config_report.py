@@ -10,7 +10,7 @@ import math
 import re
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from tuner.config_score import Weight
 from tuner.config_space import Frozen, Number, Whole, broken
@@ -30,6 +30,14 @@ class BenchmarkConfig(Frozen):
     excellent_loss: Positive = 0.5
     good_loss: Annotated[Positive, Field(validate_default=True)] = 0.7
     items: Annotated[Whole, Field(ge=1, le=10_000)] = 200
+
+    @field_validator("good_loss")
+    @classmethod
+    def _above_excellent(cls, good: float, info: ValidationInfo) -> float:
+        excellent = info.data.get("excellent_loss")
+        if excellent is not None and good < excellent:
+            raise broken(f"must not be below excellent_loss, which is {excellent:g}", "0.5 and 0.7 are the defaults.")
+        return good
 
     @field_validator("weights")
     @classmethod

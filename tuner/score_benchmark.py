@@ -26,15 +26,16 @@ UNMEASURED: ItemWord = "unmeasured"
 
 @dataclass(frozen=True)
 class Target:
-    """What to aim at in the next round: min(limit, factor * value), for a loss as for a similarity. It does not move on
-    what is beyond the limit already, which has then reached its target."""
+    """What to aim at in the next round: min(limit, factor * value), for a loss as for a similarity; value / factor for
+    one below 0, so that the target is better than what there is. What is beyond the limit has reached its target."""
 
     limit: float
     factor: float
 
     def of(self, value: float) -> float:
         """The target from a value measured now; NaN for NaN."""
-        return min(self.limit, self.factor * value) if math.isfinite(value) else math.nan
+        aimed = value / self.factor if value < 0 else value * self.factor
+        return min(self.limit, aimed) if math.isfinite(value) else math.nan
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,18 @@ def test_apply_writes_a_config_and_the_command_that_runs_it(folder: Path, capsys
     assert Path("mine.yaml").read_text() == before
 
 
+def test_a_study_where_the_file_belongs_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["advise", "--apply", folder.name]) == 2
+    assert f"tuner advise {folder.name} --apply" in capsys.readouterr().err
+    assert not Path(folder.name).exists()
+
+
+def test_a_file_called_like_the_default_lies_where_it_is_named(folder: Path) -> None:
+    assert main(["advise", folder.name, "--apply", "next_round.yaml"]) == 0
+    assert Path("next_round.yaml").is_file()
+    assert not (folder / "next_round.yaml").exists()
+
+
 def test_results_elsewhere_stand_in_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save(study(40), "my results")
     assert main(["advise", "--results", "my results", "--apply"]) == 0

@@ -99,6 +99,17 @@ def test_a_search_in_which_every_trial_fails_is_still_analysed(here: Path, capsy
     assert "analyse, report, alerts, advice" in out.partition("Worked: ")[2]
 
 
+def test_a_name_that_is_taken_leaves_that_study_alone(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(ARGUMENTS) == 0
+    before = sorted(Path("results/mine").rglob("*"))
+    capsys.readouterr()
+    assert main(ARGUMENTS) == 1
+    out, err = capsys.readouterr()
+    assert "exists already" in err
+    assert "infer" not in out
+    assert sorted(Path("results/mine").rglob("*")) == before
+
+
 def test_ctrl_c_ends_the_round(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     import os
     import signal

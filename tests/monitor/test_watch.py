@@ -128,6 +128,33 @@ def test_the_end_looks_at_the_winners_outputs(tmp_path: Path, caplog: pytest.Log
     assert "the winner's outputs are not looked at for alerts" in caplog.text
 
 
+@pytest.mark.parametrize("error", [BrokenPipeError(), UnicodeEncodeError("ascii", "…", 0, 1, "no such letter")])
+def test_a_terminal_that_fails_silences_itself_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    calls = []
+
+    def say(line: str) -> None:
+        calls.append(line)
+        raise error
+
+    whole = Alarms(tmp_path, say, Clock())
+    whole.on_start(started())
+    metrics = {"score": 0.3, "accuracy": 0.1, "samples": 5.0}
+    whole.on_trial_end(scored(0, metrics))
+    assert len(calls) == 1
+    assert caplog.text.count("alert overall (warning)") == 1
+    assert caplog.text.count("alert accuracy (warning)") == 1
+
+
+def test_a_report_is_looked_at_too(tmp_path: Path) -> None:
+    said: list[str] = []
+    running = scored(0, {"score": 0.3, "samples": 5.0}, RUNNING)
+    report = Report(running.trial_id, 0, 5, False, {"score": 0.3})
+    alarms(tmp_path, said, Clock()).on_report(running, report)
+    assert any("overall" in line for line in said)
+
+
 def test_a_study_that_ends_before_it_began(tmp_path: Path) -> None:
     Alarms(tmp_path, lambda line: None).on_end(started())
 

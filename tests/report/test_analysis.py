@@ -152,6 +152,33 @@ def test_a_study_in_any_state_says_what_is_missing(tmp_path: Path, state: str) -
         assert "No trial has reported yet, so there is no score." in found["missing"]
 
 
+def test_a_start_point_that_wins_gains_nothing(tmp_path: Path) -> None:
+    record = study()
+    first = record.trials[0]
+    assert record.winner is not None
+    config = {**record.config, "start_points": [first.params]}
+    record = replace(record, config=config, winner=replace(record.winner, trial_id=first.trial_id, score=0.99))
+    found = valid(analyse(saved(tmp_path, record), record, NOW))
+    assert found["start_point"]["gain"] == 0
+    assert any("found nothing better than its start point" in sentence for sentence in found["summary"])
+
+
+def test_a_preset_holds_for_every_round(tmp_path: Path) -> None:
+    record = study()
+    report = analyse(saved(tmp_path, record, texts()), record, NOW, "preservation_enhanced")
+    assert report.rounds[-1].total_loss == report.benchmark_analysis.average_metrics["avg_total_loss"]
+
+
+def test_a_copy_or_a_renamed_folder_is_no_round_of_its_own(tmp_path: Path) -> None:
+    record = study()
+    saved(tmp_path, record, texts())
+    for name in ("backup", "renamed"):
+        write_study(tmp_path / name, record)
+    found = analyse(tmp_path / "renamed", record, NOW)
+    assert [each.study for each in found.rounds] == [record.name]
+    assert found.rounds[0].total_loss is None, "the outputs are those of the folder itself"
+
+
 def test_damaged_outputs_are_named_and_left_out(tmp_path: Path) -> None:
     record = study()
     folder = saved(tmp_path, record, texts())

@@ -339,3 +339,22 @@ def test_importing_loads_nothing_heavy() -> None:
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(("samples", "shift"), [(500, 0), (512, 0), (510, 9)])
+def test_a_report_that_overshoots_a_rung_still_counts_there(samples: int, shift: int) -> None:
+    rows = 1000 + shift
+    reports = tuple({"samples": float(n), "score": 0.5, "epoch": n / rows} for n in (samples,))
+    stopped = [TrialRecord(f"s{n}", n, {}, 0, PRUNED, reports=reports, best=0) for n in range(3)]
+    whole = tuple({"samples": n * rows / 2, "score": 0.6, "epoch": n / 2} for n in (1, 2, 3, 4))
+    record = bare(*stopped, TrialRecord("w", 3, {}, 0, COMPLETE, reports=whole, best=3))
+    record = replace(record, config={"search": {"asha": {"grace_epochs": 0.5, "reduction_factor": 3.0}}})
+    labels = [note.text for note in draw("rungs", record).layout.annotations]
+    assert labels[0] == "rung 1: 3 stopped"
+
+
+@pytest.mark.parametrize("values", [[1.2e-4, 2.5e-4], [5.0, 7.0], [9.0, 15.0], [2.0, 32.0], [1e-4, 5e-3]])
+def test_a_logarithmic_axis_has_numbers_on_it(values: list[float]) -> None:
+    axis = log_axis(values)
+    assert len(axis["tickvals"]) >= 2
+    assert len(axis["tickvals"]) == len(axis["ticktext"])

@@ -54,6 +54,12 @@ def test_a_part_lies_within_and_can_be(entry: Range, first: float, second: float
         parse_entry(found.model_dump())
 
 
+def test_a_high_end_between_two_steps_is_never_passed() -> None:
+    entry = IntRange(low=2, high=16, step=4)
+    assert place(entry, 14) == 1.0
+    assert within(entry, 0.5, 1.0) == IntRange(low=10, high=14, step=4)
+
+
 def test_one_value_of_a_few_is_more_than_a_tenth() -> None:
     assert end_share(IntRange(low=1, high=2), 0.1) == 0.5
     assert end_share(IntRange(low=0, high=30, step=10), 0.1) == 0.25

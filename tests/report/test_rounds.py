@@ -164,10 +164,20 @@ def test_a_series_is_of_one_task_base_and_data_up_to_the_study(tmp_path: Path) -
     ):
         saved(tmp_path, record)
     this = study(name="this", created=8.0)
-    found = series_of(tmp_path, this)
+    found = series_of(tmp_path / "this", this)
     assert [record.name for _, record in found] == ["first", "same-rows", "fewer-rows", "this"]
     assert found[-1] == (tmp_path / "this", this)
-    assert series_of(tmp_path / "nowhere", this) == [(tmp_path / "nowhere" / "this", this)]
+    assert series_of(tmp_path / "nowhere" / "this", this) == [(tmp_path / "nowhere" / "this", this)]
+
+
+def test_an_empty_round_hides_no_difference(tmp_path: Path) -> None:
+    """Rounds are compared with the last one that measured anything."""
+    first, last = study(name="a", created=1.0), study(name="c", created=3.0)
+    empty = study(name="b", created=2.0, trials=0, winner=None)
+    write_outputs(saved(tmp_path, first)[0], texts(0.9))
+    found = rounds_of([(tmp_path / "a", first), saved(tmp_path, empty), saved(tmp_path, last)])
+    assert [each.comparable for each in found] == [True, True, False]
+    assert found[2].reason.startswith("Not measured as round 1 was: its averages are those of")
 
 
 def test_each_base_has_its_best_study(tmp_path: Path) -> None:

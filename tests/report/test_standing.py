@@ -82,6 +82,22 @@ def test_settings_are_the_configs_then_the_tasks() -> None:
     assert settings_of(study(config=config), preset="answers_focused").judged_by.weights["certainty"] == 0.45
 
 
+def test_a_band_of_a_component_holds_for_the_metric_behind_it() -> None:
+    strict = {"excellent": 0.99, "good": 0.98, "average": 0.97, "higher_is_better": True}
+    config = {**study().config, "score": {"bands": {"quality": strict}}}
+    found = settings_of(study(config=config))
+    assert found.judged_by.measure("accuracy").band.excellent == 0.99
+    assert found.judged_by.measure("certainty").band.excellent == 0.9
+
+
+def test_a_score_that_was_not_finite_is_not_known() -> None:
+    record = study()
+    assert record.winner is not None
+    lost = replace(record.winner, score=None, interval=(None, 0.9))  # type: ignore[arg-type]
+    found = standing(replace(record, winner=lost), benchmark(record))
+    assert math.isnan(found.overall)
+
+
 def test_rows_that_call_for_another_quality() -> None:
     assert settings_of(study(data={"quality": "macro_f1"})).sources["quality"] == "macro_f1"
 

@@ -127,7 +127,8 @@ def test_the_summary_says_who_won_why_and_how_sure() -> None:
     assert "On test rows, which no choice was made on, its accuracy is" in text
     assert "scored 0.700: the search gained 0.050." in text
     assert "Of 8 texts that it answered, 5 excellent, 2 good, 1 poor; their mean total loss is 0.310." in text
-    assert "The search ran 16 trials in 5 min:" in text
+    assert "The search ran 16 trials: " in text
+    assert "The whole study took 5 min." in text
     assert "The learning rate mattered most: 60 % of the score's variance (9 trials)." in text
     assert "nan" not in text.lower()
 
@@ -135,6 +136,15 @@ def test_the_summary_says_who_won_why_and_how_sure() -> None:
 def test_a_search_that_gained_nothing_says_so() -> None:
     text = told(study(), start=StartPart(trial=0, params={}, score=0.9, gain=-0.01))
     assert "found nothing better than its start point" in text
+
+
+def test_a_score_that_is_null_is_said_to_be_unknown() -> None:
+    record = study()
+    assert record.winner is not None
+    lost = replace(record, winner=replace(record.winner, score=None, interval=(None, 0.9)))  # type: ignore[arg-type]
+    found, _ = scored(lost)
+    assert (found.overall_tuning_score, found.interval) == (None, None)
+    assert "Its overall tuning score is not known." in told(lost)
 
 
 def test_an_unfinished_study_claims_no_winner() -> None:

@@ -20,10 +20,15 @@ TWO = Outputs(
     ),
 )
 
+HUGE = f'{{"trial_id": "t", "split": "test", "items": [{{"name": "a", "metrics": {{"x": 1{"0" * 400}}}}}]}}'
+
 
 def test_there_and_back(tmp_path: Path) -> None:
     write_outputs(tmp_path, TWO)
-    assert read_outputs(tmp_path) == TWO
+    assert read_outputs(tmp_path, ["image_1.jpg"]) == TWO
+    without = read_outputs(tmp_path)
+    assert without is not None
+    assert without.items[0].pictures == {}, "pictures are read only where they are asked for"
     names = sorted(path.name for path in (tmp_path / "outputs").iterdir())
     assert names == ["0001-adapter.png", "0001-expected.png", "outputs.json"]
 
@@ -47,7 +52,9 @@ def test_what_is_not_finite_is_missing(tmp_path: Path) -> None:
     assert found.items[0].metrics == {"y": 1.0}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"items": [{"name": "a"}]}', '{"trial_id": "t", "split": "test"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "[" * 100_000, HUGE, '{"items": [{"name": "a"}]}', '{"trial_id": "t", "split": "test"}']
+)
 def test_a_damaged_file_is_a_sentence(tmp_path: Path, text: str) -> None:
     write_outputs(tmp_path, TWO)
     (tmp_path / "outputs" / "outputs.json").write_text(text)
@@ -63,6 +70,6 @@ def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
     content = json.loads(path.read_text())
     content["items"][0]["pictures"] = {"expected": name}
     path.write_text(json.dumps(content))
-    found = read_outputs(tmp_path / "study")
+    found = read_outputs(tmp_path / "study", ["image_1.jpg"])
     assert found is not None
     assert found.items[0].pictures == {}

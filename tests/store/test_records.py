@@ -22,6 +22,21 @@ def test_a_study_without_winner_or_trials_survives_json() -> None:
     assert StudyRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"created": None}, {"data": None}, {"config": []}, {"winner": []}, {"winner": "oops"}, {"name": 3}]
+)
+def test_what_is_no_record_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises((TypeError, AttributeError)):
+        StudyRecord.from_json({**study().to_json(), **wrong})
+
+
+def test_a_best_report_that_is_not_there_is_refused() -> None:
+    data = json.loads(json.dumps(study().to_json()))
+    data["trials"][0]["best"] = 99
+    with pytest.raises(TypeError, match="has no report 99"):
+        StudyRecord.from_json(data)
+
+
 def test_a_record_needs_its_name() -> None:
     data = study().to_json()
     del data["name"]

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--apply",
         type=Path,
         nargs="?",
-        const=_DEFAULT,
+        const=True,
         metavar="FILE",
         help="write the next round's config (next_round.yaml in the study's folder)",
     )
@@ -51,7 +51,10 @@ def execute(options: argparse.Namespace) -> int:
     --apply, no trial with a score; ConfigError for a file that is there already; StoreError when it cannot be
     written."""
     folder, record = find_study(options.results, options.study)
-    target = folder / _DEFAULT if options.apply == _DEFAULT else options.apply
+    target = folder / _DEFAULT if options.apply is True else options.apply
+    if target is not None and target.suffix not in (".yaml", ".yml"):
+        cure = f"If it is a study: tuner advise {shlex.quote(str(target))} --apply"
+        raise ConfigError(Problem("--apply", str(target), "does not end in .yaml", cure))
     if target is not None and target.exists():
         cure = "Name another: --apply FILE."
         raise ConfigError(Problem("--apply", str(target), "the file is there already", cure))
@@ -71,7 +74,7 @@ def execute(options: argparse.Namespace) -> int:
     print_advice(out, report)
     out.print()
     if command is None:
-        _say(out, f"Write the next round's config: tuner advise {shlex.quote(record.name)}{_results(folder)} --apply")
+        _say(out, f"Write the next round's config: tuner advise {shlex.quote(folder.name)}{_results(folder)} --apply")
         return 0
     changed = [each.hyperparameter.replace("_", " ") for each in report.advice if each.entry is not None]
     _say(out, f"Wrote {target}: {f'changes {_listed(changed)}' if changed else 'the space stays as it is'}. Run it:")

@@ -59,17 +59,14 @@ def execute(options: argparse.Namespace) -> int:
     settings = settings_of(newest)
     bases = best_by_base(rounds, records)
     said = verdict(rounds, {record.name: record.winner.interval for record in records if record.winner is not None})
-    from tuner.report.rounds_chart import draw_rounds
-
-    chart = options.chart or options.results / "rounds.png"
-    drawn = draw_rounds(rounds, settings, chart)
+    chart, where = _draw(rounds, settings, options)
     if options.json:
         found = {
             "task": newest.task,
             "rounds": [asdict(each) for each in rounds],
             "base_models": [asdict(each) for each in bases],
             "verdict": said,
-            "chart": str(chart) if drawn else None,
+            "chart": None if chart is None else str(chart),
         }
         print(json.dumps(finite(found), indent=1, ensure_ascii=False))
         return 0
@@ -81,8 +78,22 @@ def execute(options: argparse.Namespace) -> int:
         out.print()
     for sentence in said:
         _say(out, sentence)
-    _say(out, f"The chart: {chart}" if drawn else "Nothing was measured yet, so there is nothing to draw.")
+    _say(out, where)
     return 0
+
+
+def _draw(rounds: Sequence[Round], settings: Settings, options: argparse.Namespace) -> tuple[Path | None, str]:
+    """The chart, None if there is none, and a sentence on it. Raises StoreError for a chart that was asked for."""
+    from tuner.report.rounds_chart import draw_rounds
+
+    chart = options.chart or options.results / "rounds.png"
+    try:
+        drawn = draw_rounds(rounds, settings, chart)
+    except StoreError as error:
+        if options.chart is not None:
+            raise
+        return None, f"No chart: {error}"
+    return (chart, f"The chart: {chart}") if drawn else (None, "Nothing was measured, so there is nothing to draw.")
 
 
 def verdict(rounds: Sequence[Round], intervals: dict[str, Interval | None]) -> list[str]:
@@ -129,7 +140,7 @@ def _chosen(options: argparse.Namespace) -> list[Study]:
         return _named(options.results, options.studies)
     if options.base_model is None and options.task is None:
         folder, record = find_study(options.results, None)
-        return series_of(folder.parent, record)
+        return series_of(folder, record)
     return _on_base(options.results, options.base_model, options.task)
 
 

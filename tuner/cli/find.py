@@ -30,7 +30,11 @@ def find_study(results: Path, name: str | None, task: str | None = None) -> tupl
         if name in ("", ".", "..") or Path(name).name != name:
             raise StudyError(f"study = {name!r}: a study's name is that of one folder in {results}, with no slash.")
         folder = results / name
-        if not (folder / "study.json").exists():
+        try:
+            there = (folder / "study.json").exists()
+        except OSError as error:
+            raise StoreError(f"{folder} cannot be read: {error.strerror}.") from error
+        if not there:
             near = get_close_matches(name, [path.parent.name for path in results.glob("*/study.json")], 1)
             hint = f"Did you mean {near[0]}?" if near else "`tuner status --list` shows those there are."
             raise StudyError(f"study = {name!r}: there is no such study in {results}. {hint}")

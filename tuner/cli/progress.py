@@ -156,7 +156,10 @@ class LineProgress(QuietProgress):
 
     def _beat_until_closed(self) -> None:
         while not self.closed.wait(1.0):
-            self.beat()
+            try:
+                self.beat()
+            except (OSError, ValueError):  # nobody reads what is printed any more
+                return
 
     def _line(self, text: str) -> None:
         self.last_line = self.clock()

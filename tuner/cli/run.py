@@ -106,10 +106,11 @@ class Round:
         return wrong
 
     def _tune(self) -> None:
+        taken = self.folder.exists()  # by another study, which is none of this round's business
         try:
             self._record = tune(self.config, self.options, self.out, report=False)
         finally:
-            if self._record is None and (self.folder / "study.json").exists():
+            if self._record is None and not taken and (self.folder / "study.json").exists():
                 self._record = read_study(self.folder)
         if self._record.state not in (COMPLETE, INTERRUPTED):
             raise StudyError(f"study {self._record.name} is {self._record.state}. See {self.folder / 'logs.txt'}.")

@@ -98,7 +98,7 @@ def _winner(console: Console, record: StudyRecord, winner: Winner) -> None:
         # A loss is named after its split; the parts of the score stand above.
         plain = name.removeprefix("test_")
         before = winner.metrics.get(name, winner.metrics.get(f"validation_{plain}"))
-        if name == "score" or not name.startswith("score_"):
+        if value is not None and (name == "score" or not name.startswith("score_")):
             table.add_row(
                 plain.replace("_", " "), "" if before is None else _measured(name, before), _measured(name, value)
             )

@@ -107,7 +107,10 @@ def _was_not_finite(trial: TrialRecord) -> bool:
 
 def _no_progress(record: StudyRecord, most: int, now: float) -> Iterator[Alert]:
     best = best_trial(record)
-    over = record.state == COMPLETE or record.winner is not None or bool(record.reruns)
+    wanted = (record.config.get("search") or {}).get("trials", 0)
+    # a study that goes on with more trials has its earlier re-runs still
+    searched = bool(record.reruns) and sum(trial.state in _ENDED for trial in record.trials) >= wanted
+    over = record.state == COMPLETE or record.winner is not None or searched
     since = None if best is None else _set_at(record, best)
     if over or best is None or since is None:
         return

@@ -57,9 +57,8 @@ class Alarms:
         self._searching = phase == "search"
 
     def on_report(self, trial: TrialRecord, report: Report) -> None:
-        """Keep the newest record of a trial."""
-        if self._searching:
-            self._trials[trial.trial_id] = trial
+        """Look, if the last look is a second ago."""
+        self.on_trial_end(trial)
 
     def on_trial_end(self, trial: TrialRecord) -> None:
         """Look, if the last look is a second ago."""
@@ -85,10 +84,18 @@ class Alarms:
         for alert in found:
             if alert.name not in self._sounding:
                 _log.warning("alert %s (%s): %s", alert.name, alert.level, alert.message)
-                self._say(f"Alert ({alert.level}): {alert.message}")
                 if self._webhook is not None:
                     self._webhook.post(alert, record.name, record.task, now)
+                self._tell(f"Alert ({alert.level}): {alert.message}")
         self._sounding = frozenset(alert.name for alert in found)
+
+    def _tell(self, line: str) -> None:
+        """Print a line. A terminal that is gone, or that lacks a letter, silences itself and nothing else."""
+        try:
+            self._say(line)
+        except (OSError, ValueError) as error:
+            _log.warning("no alert is printed any more: %s", error)
+            self._say = lambda _: None
 
     def _outputs(self, record: StudyRecord) -> Outputs | None:
         if record.winner is None:

@@ -107,7 +107,9 @@ def _step(rule: Rule, value: float) -> str:
     beyond = next((edge for edge in edges if (value > edge if rule.above else value < edge)), None)
     if beyond is None:
         return f"at {edges[-1]:g} and below" if rule.above else f"beyond {edges[-1]:g}"
-    return f"above {beyond:g}" if rule.above else f"up to {beyond:g}"
+    if rule.above:
+        return f"above {beyond:g}"
+    return f"below {beyond:g}" if beyond == float(f"{beyond:g}") else f"up to {beyond:g}"
 
 
 def _title(measure: str, benchmark: Benchmark) -> str:

@@ -57,7 +57,7 @@ def analyse(folder: Path, record: StudyRecord, now: float, preset: str | None = 
     settings = settings_of(record, preset)
     outputs, missing = outputs_of(folder, record)
     stands = standing(record, settings.judged_by, outputs)
-    rounds, said = _rounds(folder, record)
+    rounds, said = _rounds(folder, record, preset)
     score, unscored = tuning_score(record, settings)
     benchmark = _benchmark(settings, stands)
     start = _start(record, score.overall_tuning_score)
@@ -111,10 +111,10 @@ def outputs_of(folder: Path, record: StudyRecord) -> tuple[Outputs | None, list[
     return found, []
 
 
-def _rounds(folder: Path, record: StudyRecord) -> tuple[list[Round], list[str]]:
+def _rounds(folder: Path, record: StudyRecord, preset: str | None) -> tuple[list[Round], list[str]]:
     """The series that ends with this study; a series that cannot be read costs the report no more than that."""
     try:
-        return rounds_of(series_of(folder.parent, record)), []
+        return rounds_of(series_of(folder, record), preset), []
     except TunerError as error:
         return [], [f"Earlier rounds are left out: {error}"]
 
@@ -201,6 +201,8 @@ def _start(record: StudyRecord, overall: float | None) -> StartPart | None:
     if not points or first is None or first.score is None:
         return None
     gain = None if overall is None or record.winner is None else overall - first.score
+    if record.winner is not None and record.winner.trial_id == first.trial_id:
+        gain = 0.0  # what other seeds changed is not the search's doing
     return StartPart(trial=0, params=finite(first.params), score=first.score, gain=gain)
 
 

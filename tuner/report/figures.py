@@ -211,6 +211,8 @@ def log_axis(values: Sequence[float]) -> dict[str, Any]:
         ticks = [step * 10.0**power for power in powers for step in ((1, 3) if high / low < 1e4 else (1,))]
     span = (math.log10(low) - room, math.log10(high) + room)
     kept = [tick for tick in ticks if span[0] <= math.log10(tick) <= span[1]]
+    if len(kept) < 2:  # a narrow range lies between such steps
+        kept = sorted({float(f"{low:.3g}"), float(f"{high:.3g}"), *kept})
     return {
         "type": "log",
         "range": list(span),

@@ -103,7 +103,7 @@ def adapter_sizes(record: StudyRecord) -> Shown:
     figure.update_xaxes(title_text="LoRA rank", type="category")
     figure.update_yaxes(title_text="adapter size, MB", rangemode="tozero")
     caption = (
-        "Mean size of the trials' adapters by rank, in MB (2^20 bytes) of trained parameters; the whiskers reach from "
+        "Mean size of the trials' adapters by rank, in MB (10^6 bytes) of trained parameters; the whiskers reach from "
         "the smallest to the largest, which differ in the modules they train."
     )
     caption += " The winner's rank is green." * (won in sizes)

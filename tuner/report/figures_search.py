@@ -6,6 +6,7 @@ failed trials, the winner) is drawn into them. Each function returns its figure,
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -104,8 +105,10 @@ def rungs(record: StudyRecord, study: optuna.Study) -> Shown:
     figure.add_traces(marks(record, trials, xs, ys))
     last = max(xs)
     found = rung_places(record)
+    # a report comes at a rung or, where a batch crosses it, a little later
+    ends_at = [bisect.bisect_right(found, x) for trial, x in zip(trials, xs, strict=True) if trial.state == PRUNED]
     for number, at in enumerate(found, 1):
-        stopped = sum(trial.state == PRUNED and x == at for trial, x in zip(trials, xs, strict=True))
+        stopped = ends_at.count(number)
         text = f"rung {number}" + (f": {stopped} stopped" if stopped else "")
         figure.add_vline(at, line={"color": MIDDLE, "width": 1, "dash": "dot"})
         figure.add_annotation(x=at, y=0, yref="paper", text=text, textangle=-90, xanchor="right", yanchor="bottom")

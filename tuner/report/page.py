@@ -195,14 +195,24 @@ def _components(page: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _outputs(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The worst and the best outputs, the rest, and how many of it are not listed. Those that could not be measured
-    count as worst."""
+def in_full(items: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those outputs that the page shows with their pictures: the worst, then the best."""
+    worst, best, _ = _ranked(items)
+    return [*worst, *best]
+
+
+def _ranked(items: Sequence[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], ...]:
+    """The worst, the best and the other outputs. Those that could not be measured count as worst."""
     ranked = sorted(items, key=lambda item: -math.inf if item.get("total_loss") is None else -item["total_loss"])
     half = CARDS // 2
     worst = ranked[: half if len(ranked) > CARDS else len(ranked) // 2]
     best = ranked[len(worst) :][::-1][: half if len(ranked) > CARDS else None]
-    rest = ranked[len(worst) : len(ranked) - len(best)]
+    return worst, best, ranked[len(worst) : len(ranked) - len(best)]
+
+
+def _outputs(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The worst and the best outputs, the rest, and how many of it are not listed."""
+    worst, best, rest = _ranked(items)
     return {
         "worst": worst,
         "best": best,

@@ -202,7 +202,7 @@ def rung_places(record: StudyRecord) -> list[float]:
     search: Mapping[str, Any] = record.config.get("search", {})
     asha = search.get("asha")
     reports = [report for trial in record.trials for report in trial.reports]
-    passes = [r["samples"] / r["epoch"] for r in reports if r.get("epoch") and r.get("samples")]
+    passes = [round(r["samples"] / r["epoch"]) for r in reports if r.get("epoch") and r.get("samples")]
     if not asha or not passes:
         return []
     longest = max(samples_seen(trial) for trial in record.trials)

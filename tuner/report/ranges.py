@@ -57,14 +57,21 @@ def _rounded(value: float, up: bool) -> float:
 
 
 def place(entry: Range, value: float) -> float:
-    """Where a value lies in a range on its own scale: 0 at the low end, 1 at the high one."""
+    """Where a value lies in a range on its own scale: 0 at the low end, 1 at the highest value that can be drawn."""
     if entry.log:
         return math.log(value / entry.low) / math.log(entry.high / entry.low)
-    return (value - entry.low) / (entry.high - entry.low)
+    return (value - entry.low) / (_highest(entry) - entry.low)
 
 
 def value_at(entry: Range, at: float) -> float:
     """The value at a place, the inverse of `place`."""
     if entry.log:
         return float(entry.low * (entry.high / entry.low) ** at)
-    return entry.low + at * (entry.high - entry.low)
+    return entry.low + at * (_highest(entry) - entry.low)
+
+
+def _highest(entry: Range) -> float:
+    """The highest value that can be drawn: the high end may be no whole number of steps from the low one."""
+    if isinstance(entry, IntRange):
+        return entry.low + (entry.high - entry.low) // entry.step * entry.step
+    return entry.high

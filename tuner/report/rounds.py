@@ -17,7 +17,7 @@ from typing import Any
 from tuner.cli.find import all_studies
 from tuner.errors import StudyError, TunerError
 from tuner.report.settings import Settings, settings_of
-from tuner.report.standing import Standing, best_trial, standing
+from tuner.report.standing import NOTHING, Standing, best_trial, standing
 from tuner.score_benchmark import TOTAL_LOSS
 from tuner.store.outputs import Outputs, read_outputs
 from tuner.store.records import StudyRecord
@@ -57,20 +57,26 @@ class _Measured:
     notes: tuple[str, ...]
 
 
-def series_of(results: Path, record: StudyRecord) -> list[tuple[Path, StudyRecord]]:
-    """The studies in a results folder that a study goes on from, and itself, oldest first: of the same task and base
-    model, on the same training rows or from the same source of data, and not younger."""
-    earlier = [
-        (folder, other)
-        for folder, other in all_studies(results)
-        if folder.name != record.name and other.created <= record.created and _same_series(record, other)
-    ]
-    return _oldest_first([*earlier, (results / record.name, record)])
+def series_of(folder: Path, record: StudyRecord) -> list[tuple[Path, StudyRecord]]:
+    """The studies that the one in `folder` goes on from, and itself, oldest first: those beside it of the same task and
+    base model, on the same training rows or from the same source of data, and not younger. A copy of a folder is no
+    round of its own."""
+    found = {_identity(record): (folder, record)}
+    for place, other in all_studies(folder.parent):
+        if other.created <= record.created and _same_series(record, other):
+            found.setdefault(_identity(other), (place, other))
+    return _oldest_first(list(found.values()))
 
 
-def rounds_of(studies: Sequence[tuple[Path, StudyRecord]]) -> list[Round]:
+def _identity(record: StudyRecord) -> tuple[str, float]:
+    """A study keeps its name and its moment when its folder is copied or renamed."""
+    return record.name, record.created
+
+
+def rounds_of(studies: Sequence[tuple[Path, StudyRecord]], preset: str | None = None) -> list[Round]:
     """Studies, each with its folder, as rounds, oldest first. A study without a winner, with outputs that cannot be
-    read or with a config that cannot be stands among them with what is known. Raises StudyError for several tasks."""
+    read or with a config that cannot be stands among them with what is known. `preset` weighs all outputs
+    otherwise than the configs do. Raises StudyError for several tasks."""
     tasks = list(dict.fromkeys(record.task for _, record in studies))
     if len(tasks) > 1:
         raise StudyError(
@@ -78,13 +84,17 @@ def rounds_of(studies: Sequence[tuple[Path, StudyRecord]]) -> list[Round]:
         )
     rounds: list[Round] = []
     before: _Measured | None = None
+    measured: tuple[int, _Measured] | None = None  # the last round that measured anything
     for iteration, (folder, record) in enumerate(_oldest_first(studies), 1):
-        now = _measure(folder, record)
+        now = _measure(folder, record, preset)
         averages = dict(now.stands.averages)
         loss = averages.pop(TOTAL_LOSS, math.nan)
         previous = rounds[-1] if rounds else None
         differences = _differences(before, now) if before is not None else []
         unlike = f"Not measured as round {iteration - 1} was: {', '.join(differences)}." if differences else ""
+        if not differences and measured is not None and measured[1] is not before:
+            differences = _differences(measured[1], now)
+            unlike = f"Not measured as round {measured[0]} was: {', '.join(differences)}." if differences else ""
         rounds.append(
             Round(
                 iteration=iteration,
@@ -103,13 +113,15 @@ def rounds_of(studies: Sequence[tuple[Path, StudyRecord]]) -> list[Round]:
             )
         )
         before = now
+        if now.stands.source != NOTHING:
+            measured = iteration, now
     return rounds
 
 
 @dataclass(frozen=True)
 class BaseBest:
     """The best study on one base model, of so many. `interval` is the 95 % interval over seeds, `adapter_mb` the size
-    of the adapter in MB (2^20 bytes), `seconds` how long the study took: None where not known. `overall_score` is NaN
+    of the adapter in MB (10^6 bytes), `seconds` how long the study took: None where not known. `overall_score` is NaN
     where no study has one."""
 
     base_model: str
@@ -124,13 +136,13 @@ class BaseBest:
 def best_by_base(rounds: Sequence[Round], records: Sequence[StudyRecord]) -> list[BaseBest]:
     """For each base model the best of its studies, which `rounds` hold too; the best base first, those without a score
     last."""
-    overall = {each.study: each.overall_score for each in rounds}
+    overall = {(each.study, each.created): each.overall_score for each in rounds}
     bases: dict[str, list[StudyRecord]] = {}
     for record in records:
         bases.setdefault(record.base_model, []).append(record)
     found = []
     for base, there in bases.items():
-        best = max(there, key=lambda record: _or_least(overall[record.name]))
+        best = max(there, key=lambda record: _or_least(overall[_identity(record)]))
         winner, trial = best.winner, best_trial(best)
         metrics = winner.metrics if winner else trial.reports[trial.best] if trial and trial.best is not None else {}
         found.append(
@@ -138,7 +150,7 @@ def best_by_base(rounds: Sequence[Round], records: Sequence[StudyRecord]) -> lis
                 base_model=base,
                 studies=len(there),
                 study=best.name,
-                overall_score=overall[best.name],
+                overall_score=overall[_identity(best)],
                 interval=winner.interval if winner else None,
                 adapter_mb=metrics.get("adapter_mb"),
                 seconds=best.finished - best.created if best.finished is not None else None,
@@ -171,14 +183,14 @@ def _fingerprint(record: StudyRecord, split: str) -> str | None:
     return (record.data.get("fingerprints") or {}).get(split)
 
 
-def _measure(folder: Path, record: StudyRecord) -> _Measured:
+def _measure(folder: Path, record: StudyRecord, preset: str | None) -> _Measured:
     notes, outputs = [], None
     try:
         outputs = read_outputs(folder)
     except TunerError as error:
         notes.append(f"Its outputs are left out: {error}")
     try:
-        settings = settings_of(record)
+        settings = settings_of(record, preset)
     except TunerError as error:
         nowhere = Standing("nothing: its config cannot be read", {}, math.nan)
         return _Measured(record, None, nowhere, None, (*notes, " ".join(str(error).split())))
@@ -198,7 +210,7 @@ def _differences(before: _Measured, now: _Measured) -> list[str]:
     if before.settings is None or now.settings is None:
         return [*found, "one of the two has a config that cannot be read"]
     found += _judged_otherwise(before.settings, now.settings)
-    if _rows(before) != _rows(now) and "nothing yet" not in (before.stands.source, now.stands.source):
+    if _rows(before) != _rows(now) and NOTHING not in (before.stands.source, now.stands.source):
         found.append(f"its averages are those of {now.stands.source}, not of {before.stands.source}")
     return found
 

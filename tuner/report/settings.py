@@ -57,8 +57,12 @@ def settings_of(record: StudyRecord, preset: str | None = None) -> Settings:
         _part(record, "rounds", RoundsConfig),
         _part(record, "score", ScoreConfig),
     )
+    judged_by = configured(spec.judged_by, parts)
+    # a band that the config gives to a component holds for the metric behind it wherever that is graded
+    own = {spec.sources[name]: band for name, band in parts.score.bands.items() if name in spec.sources}
+    measures = tuple(replace(each, band=own.get(each.metric, each.band)) for each in judged_by.measures)
     return Settings(
-        judged_by=configured(spec.judged_by, parts),
+        judged_by=replace(judged_by, measures=measures),
         bands={**DEFAULT_BANDS, **spec.bands, **parts.score.bands},
         sources=spec.sources,
         benchmark=parts.benchmark,

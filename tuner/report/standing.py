@@ -10,9 +10,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tuner.score import measured
 from tuner.score_benchmark import TOTAL_LOSS, Benchmark, ItemGrade, average, judge_item
 from tuner.store.outputs import Outputs
 from tuner.store.records import StudyRecord, TrialRecord
+
+NOTHING = "nothing yet"
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Standing:
 def standing(record: StudyRecord, benchmark: Benchmark, outputs: Outputs | None = None) -> Standing:
     """The standing of a study, whatever its state."""
     winner, best = record.winner, best_trial(record)
-    overall = winner.score if winner else best.score if best and best.score is not None else math.nan
+    overall = measured(winner.score if winner else best.score if best else None)
     if outputs is not None and outputs.items and winner is not None:
         items = tuple(judge_item(item.name, item.metrics, benchmark) for item in outputs.items)
         count = f"{len(items)} {benchmark.item}{'s' if len(items) != 1 else ''}"
@@ -42,7 +45,7 @@ def standing(record: StudyRecord, benchmark: Benchmark, outputs: Outputs | None 
         name, metrics = f"trial {best.number}, the best so far, on validation rows", best.reports[best.best]
     else:
         names = [each.name for each in benchmark.measures]
-        return Standing("nothing yet", dict.fromkeys([*names, TOTAL_LOSS], math.nan), overall)
+        return Standing(NOTHING, dict.fromkeys([*names, TOTAL_LOSS], math.nan), overall)
     return Standing(name, average([judge_item(name, metrics, benchmark)], benchmark), overall)
 
 

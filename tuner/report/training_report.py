@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from tuner import tasks
-from tuner.report.analysis import outputs_of
 from tuner.report.charts import study_chart
-from tuner.report.page import render_page
+from tuner.report.page import in_full, render_page
 from tuner.report.schema import TrainingReport
 from tuner.report.training_charts import draw_training_charts
 from tuner.report.trials import trials_table
 from tuner.store.files import write_json, write_text
+from tuner.store.outputs import read_outputs
 from tuner.store.records import StudyRecord
 
 
@@ -68,7 +68,9 @@ def page_of(folder: Path, record: StudyRecord, report: TrainingReport) -> dict[s
         }
         for row in trials_table(record, best_first=True)
     ]
-    outputs, _ = outputs_of(folder, record)
+    outputs = None
+    if page["items"]:  # so they could be read a moment ago
+        outputs = read_outputs(folder, [item["name"] for item in in_full(page["items"])])
     pictures = {} if outputs is None else {item.name: item.pictures for item in outputs.items}
     for item in page["items"]:
         item["pictures"] = {

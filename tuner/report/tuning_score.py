@@ -69,7 +69,9 @@ def tuning_score(record: StudyRecord, settings: Settings) -> tuple[LoraTuning, l
 def _measured(record: StudyRecord) -> tuple[Mapping[str, float], float, tuple[float, float] | None]:
     """Metrics, score and its interval of the winner, else of the best trial's best report."""
     if record.winner is not None:
-        return record.winner.metrics, record.winner.score, record.winner.interval
+        ends = record.winner.interval
+        known = ends is not None and all(math.isfinite(measured(end)) for end in ends)
+        return record.winner.metrics, measured(record.winner.score), ends if known else None
     best = best_trial(record)
     if best is None or best.best is None:
         return {}, math.nan, None

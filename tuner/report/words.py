@@ -17,6 +17,8 @@ from tuner.store.records import COMPLETE, StudyRecord
 
 _ENDS = {COMPLETE: "finished", "running": "is still running", "interrupted": "was interrupted", "failed": "failed"}
 
+_NOTHING = "no hyperparameter was searched"
+
 
 def summary(
     record: StudyRecord,
@@ -45,7 +47,7 @@ def _outcome(record: StudyRecord, score: LoraTuning) -> str:
         number = next((t.number for t in record.trials if t.trial_id == record.winner.trial_id), "?")
         spread = f" (95 % interval {score.interval[0]:.3f} to {score.interval[1]:.3f})" if score.interval else ""
         seeds = f"over {record.winner.seeds} seeds" if record.winner.seeds > 1 else "from one seed"
-        chosen = params_text(record.winner.params, names) or "no hyperparameter was searched"
+        chosen = params_text(record.winner.params, names) or _NOTHING
         if score.overall_tuning_score is None:
             return f"Trial {number} won: {chosen}. Its overall tuning score is not known."
         return (
@@ -57,7 +59,7 @@ def _outcome(record: StudyRecord, score: LoraTuning) -> str:
         return f"The study {_ENDS.get(record.state, record.state)}, and no trial has reported yet."
     return (
         f"The study {_ENDS.get(record.state, record.state)} and has chosen no winner. The best so far is trial "
-        f"{best.number} with {best.score:.3f}{graded}: {params_text(best.params, names)}."
+        f"{best.number} with {best.score:.3f}{graded}: {params_text(best.params, names) or _NOTHING}."
     )
 
 
@@ -100,9 +102,9 @@ def _search(record: StudyRecord) -> str:
         return ""
     states = list(dict.fromkeys(trial.state for trial in record.trials))
     counts = ", ".join(f"{sum(t.state == state for t in record.trials)} {state_word(state)}" for state in states)
-    took = f" in {format_seconds(record.finished - record.created)}" if record.finished else ""
+    took = f" The whole study took {format_seconds(record.finished - record.created)}." if record.finished else ""
     count = len(record.trials)
-    return f"The search ran {count} trial{'s' if count != 1 else ''}{took}: {counts}."
+    return f"The search ran {count} trial{'s' if count != 1 else ''}: {counts}.{took}"
 
 
 def _mattered(importance: ImportancePart) -> str:

@@ -67,7 +67,7 @@ def read_study(folder: Path) -> StudyRecord:
         return StudyRecord.from_json(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise StoreError(f"there is no study in {folder}: study.json is missing.") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path} cannot be read: {error}.") from error
 
 

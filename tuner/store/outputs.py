@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,23 +67,24 @@ def write_outputs(folder: Path, outputs: Outputs) -> None:
     write_json(place / FILE, {"trial_id": outputs.trial_id, "split": outputs.split, "items": rows})
 
 
-def read_outputs(folder: Path) -> Outputs | None:
-    """The outputs of a study, None if it has none. A metric that was not finite is missing. A picture that is gone is
-    left out. Raises StoreError for a file that cannot be read."""
+def read_outputs(folder: Path, pictures: Collection[str] = ()) -> Outputs | None:
+    """The outputs of a study, None if it has none, with the pictures of those named alone: all may be more than memory
+    holds. A metric that was not finite is missing, as is a picture that is gone. Raises StoreError for a file that
+    cannot be read."""
     path = folder / "outputs" / FILE
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        items = tuple(_item(path.parent, row) for row in found["items"])
+        items = tuple(_item(path.parent, row, pictures) for row in found["items"])
         return Outputs(str(found["trial_id"]), str(found["split"]), items)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise StoreError(f"{path} cannot be read: {type(error).__name__}: {error}.") from error
 
 
-def _item(folder: Path, row: Mapping[str, Any]) -> Output:
+def _item(folder: Path, row: Mapping[str, Any], wanted: Collection[str]) -> Output:
     pictures = {}
-    for role, name in row.get("pictures", {}).items():
+    for role, name in row.get("pictures", {}).items() if row["name"] in wanted else ():
         # a name from a file leads nowhere but to a picture in this folder
         if _PICTURE.fullmatch(name) and (folder / name).is_file():
             pictures[str(role)] = (folder / name).read_bytes()

@@ -101,11 +101,18 @@ class StudyRecord:
     def from_json(cls, data: dict[str, Any]) -> StudyRecord:
         """The inverse of `to_json`. Raises KeyError or TypeError if `data` is not a study record."""
         data = dict(data)
+        kinds = {"name": str, "task": str, "created": int | float, "config": dict, "data": dict}
+        wrong = [name for name, kind in kinds.items() if name in data and not isinstance(data[name], kind)]
+        if wrong:
+            raise TypeError(f"{', '.join(wrong)} cannot be what it is")
         data["engines"] = tuple(data.get("engines", ()))
         data["trials"] = tuple(
             TrialRecord(**{**trial, "reports": tuple(trial.get("reports", ()))}) for trial in data.get("trials", ())
         )
         data["reruns"] = tuple(Rerun(**rerun) for rerun in data.get("reruns", ()))
+        for trial in data["trials"]:
+            if trial.best is not None and not 0 <= trial.best < len(trial.reports):
+                raise TypeError(f"trial {trial.trial_id} has no report {trial.best}")
         winner = data.get("winner")
         if winner is not None:
             interval = winner.get("interval")

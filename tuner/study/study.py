@@ -137,7 +137,8 @@ class _Run:
             search.interrupt()
             recorder.update(state=FAILED, finished=time.time())
             with contextlib.suppress(TunerError):  # the first error is the one to show
-                watched.tell("on_end", recorder.close())
+                recorder.close()
+            watched.tell("on_end", recorder.snapshot())
             raise
         search.interrupt()
         recorder.update(state=state, finished=time.time())

@@ -22,7 +22,7 @@
     const figure = held.figures[element.dataset.figure];
     const layout = Object.assign({}, figure.layout, { template: held.themes[root.dataset.theme] });
     // Dragging zooms in and a double click zooms out; a chart without axes has nothing to zoom.
-    const buttons = figure.data[0].type === "pie" ? ["toImage"] : ["toImage", "pan2d", "zoom2d", "resetScale2d"];
+    const buttons = figure.data.some((trace) => trace.type === "pie") ? ["toImage"] : ["toImage", "pan2d", "zoom2d", "resetScale2d"];
     const config = {
       responsive: true,
       displaylogo: false,
@@ -51,12 +51,13 @@
     const key = (row) => {
       const text = row.cells[column].textContent.trim();
       const value = Number(text.replace(/,/g, ""));
-      return Number.isNaN(value) ? text : value;
+      return text === "" || Number.isNaN(value) ? text : value;
     };
     const rows = Array.from(body.rows).map((row) => [key(row), row]);
     const isText = (value) => typeof value === "string";
     rows.sort(([a], [b]) => {
-      if (isText(a) !== isText(b)) return isText(a) ? 1 : -1;  // what was not measured comes last
+      if ((a === "") !== (b === "")) return a === "" ? 1 : -1;  // what is not there comes last
+      if (isText(a) !== isText(b)) return isText(a) ? 1 : -1;
       const order = isText(a) ? a.localeCompare(b) : a - b;
       return falling ? -order : order;
     });
