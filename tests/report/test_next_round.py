@@ -75,7 +75,7 @@ def test_a_target_is_reached_at_its_limit(similarity: float, loss: float) -> Non
     total, certainty, *others = found
     assert total.target == min(0.3, 0.8 * loss)
     assert total.reached == (loss <= 0.3)
-    assert certainty.target == min(0.95, 1.1 * similarity)
+    assert certainty.target == min(0.95, 1.1 * similarity if similarity >= 0 else similarity / 1.1)
     assert certainty.reached == (similarity >= 0.95)
     assert all(math.isnan(each.target) and not each.reached for each in others), "what was not measured has no target"
 

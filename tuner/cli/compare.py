@@ -93,7 +93,7 @@ def _draw(rounds: Sequence[Round], settings: Settings, options: argparse.Namespa
         if options.chart is not None:
             raise
         return None, f"No chart: {error}"
-    return (chart, f"The chart: {chart}") if drawn else (None, "Nothing was measured, so there is nothing to draw.")
+    return (chart, f"The chart: {chart}") if drawn else (None, "Nothing was measured yet, so there is nothing to draw.")
 
 
 def verdict(rounds: Sequence[Round], intervals: dict[str, Interval | None]) -> list[str]:
