@@ -86,7 +86,7 @@ def test_the_configs_limits_are_drawn() -> None:
     loss, similarities, overall = figure.axes
     assert names(loss) == ["converged at 0.4", "alert above 0.66"]
     assert names(similarities) == [
-        "alert: certainty, preservation 0.5", "alert: accuracy 0.6", "converged: preservation 0.75",
+        "alert: certainty 0.5", "alert: accuracy 0.6",
         "converged: certainty 0.8", "converged: accuracy 0.85",
     ]  # fmt: skip
     assert names(overall) == ["alert below 0.4", "converged at 0.7"]
