@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import statistics
 import subprocess
@@ -57,6 +58,7 @@ def monitored(folder: Path, monitor: bool, trials: int) -> dict[str, float]:
     name = "with" if monitor else "without"
     command = [sys.executable, "-m", "tuner", "tune", "sentiment", "--in-process", "--quiet", "--name", name]
     command += ["--results", str(folder), "--trials", str(trials), "--epochs", "1..2", "--top-k", "1"]
+    command += ["--train-samples", "600"]
     began = time.perf_counter()
     child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     watcher = None
@@ -89,6 +91,7 @@ def observer_ms(trials: int, folder: Path) -> float:
     from tuner.store.records import RUNNING
 
     record = study(trials=trials, name="watched", state=RUNNING, winner=None, reruns=())
+    logging.getLogger("tuner").setLevel(logging.ERROR)  # the alerts of a study that is none
     observers: list[Any] = [Written(folder), Alarms(folder, lambda line: None)]
     for each in observers:
         each.on_start(replace(record, trials=()))
@@ -124,7 +127,7 @@ def main() -> None:
             for key, value in report(options.trials, folder).items():
                 found.setdefault(key, []).append(value)
             found.setdefault("observer_ms", []).append(observer_ms(options.trials, folder))
-            runs = {with_monitor: monitored(folder, with_monitor, 16) for with_monitor in (False, True)}
+            runs = {with_monitor: monitored(folder, with_monitor, 8) for with_monitor in (False, True)}
         share = 100 * runs[True]["monitor_cpu"] / runs[True]["cpu"]
         found.setdefault("monitor_percent", []).append(share)
         slowdown = 100 * (runs[True]["seconds"] / runs[False]["seconds"] - 1)
