@@ -30,6 +30,15 @@ def test_what_is_no_record_is_refused(wrong: dict[str, object]) -> None:
         StudyRecord.from_json({**study().to_json(), **wrong})
 
 
+def test_a_winner_whose_score_was_not_finite_survives_json() -> None:
+    data = json.loads(json.dumps(study().to_json()))
+    data["winner"] |= {"score": None, "interval": [None, 0.9]}
+    winner = StudyRecord.from_json(data).winner
+    assert winner is not None
+    assert math.isnan(winner.score)
+    assert winner.interval is None
+
+
 def test_a_best_report_that_is_not_there_is_refused() -> None:
     data = json.loads(json.dumps(study().to_json()))
     data["trials"][0]["best"] = 99

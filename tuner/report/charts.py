@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,7 +88,8 @@ def _headline(figure: Figure, record: StudyRecord) -> None:
         figure.text(0.055, 0.949, f"{record.name}: no winner yet", fontsize=21, weight="bold")
     else:
         spread = f" ({winner.interval[0]:.3f} to {winner.interval[1]:.3f})" if winner.interval else ""
-        seeds = f"mean score {winner.score:.3f}{spread} over {winner.seeds} seed{'s' if winner.seeds != 1 else ''}"
+        mean = f"mean score {winner.score:.3f}" if math.isfinite(winner.score) else "mean score that is not known"
+        seeds = f"{mean}{spread} over {winner.seeds} seed{'s' if winner.seeds != 1 else ''}"
         number = numbers.get(winner.trial_id, "?")
         figure.text(0.055, 0.949, f"Trial {number} won with a {seeds}", fontsize=21, weight="bold")
         figure.text(0.055, 0.92, params_text(winner.params, searched(record)), fontsize=13, color=WIN, weight="bold")

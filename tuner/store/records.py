@@ -115,7 +115,10 @@ class StudyRecord:
                 raise TypeError(f"trial {trial.trial_id} has no report {trial.best}")
         winner = data.get("winner")
         if winner is not None:
-            interval = winner.get("interval")
-            winner = Winner(**{**winner, "interval": tuple(interval) if interval else None})
+            score, interval = winner.get("score"), winner.get("interval")
+            # what was not finite is null in JSON
+            known = {"score": math.nan if score is None else score}
+            known["interval"] = tuple(interval) if interval and None not in interval else None
+            winner = Winner(**{**winner, **known})
         data["winner"] = winner
         return cls(**data)
