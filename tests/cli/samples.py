@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from tests.engine.null_engine import NullEngine
+from tuner.engine.contract import Report
 from tuner.store.files import write_study
 from tuner.store.records import COMPLETE, FAILED, PRUNED, RUNNING, StudyRecord, TrialRecord, Winner
 
@@ -88,3 +94,17 @@ def save(results: Path, study: StudyRecord, adapter: bool = True) -> Path:
         (folder / "best").mkdir()
         (folder / "best" / "adapter_config.json").write_text("{}")
     return folder
+
+
+def ctrl_c_at(report: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Press Ctrl-C while the null engine works on its so many-th report."""
+    whole, reports = NullEngine.advance, 0
+
+    def advance(self: NullEngine, trial_id: str) -> Report:
+        nonlocal reports
+        reports += 1
+        if reports == report:
+            os.kill(os.getpid(), signal.SIGINT)
+        return whole(self, trial_id)
+
+    monkeypatch.setattr(NullEngine, "advance", advance)

@@ -11,7 +11,8 @@ import pytest
 
 import tuner.report.training_report
 import tuner.study.study
-from tests.engine.null_engine import NULL_ENGINE, NullEngine
+from tests.cli.samples import ctrl_c_at
+from tests.engine.null_engine import NULL_ENGINE
 from tuner.cli.main import main
 from tuner.errors import StoreError
 from tuner.store.files import read_study
@@ -111,19 +112,7 @@ def test_a_name_that_is_taken_leaves_that_study_alone(here: Path, capsys: pytest
 
 
 def test_ctrl_c_ends_the_round(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-    import signal
-
-    whole, reports = NullEngine.advance, 0
-
-    def advance(self: NullEngine, trial_id: str) -> Any:
-        nonlocal reports
-        reports += 1
-        if reports == 5:
-            os.kill(os.getpid(), signal.SIGINT)
-        return whole(self, trial_id)
-
-    monkeypatch.setattr(NullEngine, "advance", advance)
+    ctrl_c_at(5, monkeypatch)
     assert main(ARGUMENTS) == 130
     out = capsys.readouterr().out
     assert "tuner tune --resume mine" in out

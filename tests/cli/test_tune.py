@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,10 +9,10 @@ from typing import Any
 import pytest
 
 import tuner.study.study
-from tests.engine.null_engine import NULL_ENGINE, NullEngine
+from tests.cli.samples import ctrl_c_at
+from tests.engine.null_engine import NULL_ENGINE
 from tuner.cli.main import main
 from tuner.cli.observers import Observers, Reported, Written
-from tuner.engine.contract import Report
 from tuner.store.experiments import open_experiments
 from tuner.store.files import read_study
 
@@ -108,16 +106,7 @@ def test_every_mistake_before_anything_is_written(here: Path, capsys: pytest.Cap
 def test_ctrl_c_keeps_what_was_trained_and_resume_goes_on(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, reports = NullEngine.advance, 0
-
-    def advance(self: NullEngine, trial_id: str) -> Report:
-        nonlocal reports
-        reports += 1
-        if reports == 12:
-            os.kill(os.getpid(), signal.SIGINT)
-        return whole(self, trial_id)
-
-    monkeypatch.setattr(NullEngine, "advance", advance)
+    ctrl_c_at(12, monkeypatch)
     assert main(ARGUMENTS) == 130
     out = capsys.readouterr().out
     assert "mine is interrupted" in out

@@ -17,12 +17,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tuner.cli.find import find_study
-from tuner.cli.terminal import console
+from tuner.cli.find import add_results, add_study, find_study
+from tuner.cli.terminal import console, say
 from tuner.errors import ConfigError, Problem
+from tuner.monitor.lines import command as command_on
 from tuner.report.next_round import next_space
 from tuner.report.schema import AdvicePart, ConvergencePart, TargetPart, TrainingReport
-from tuner.report.trials import value_text
+from tuner.report.trials import listed, value_text
 from tuner.store.files import write_text
 from tuner.store.records import StudyRecord
 
@@ -31,7 +32,7 @@ _DEFAULT = Path("next_round.yaml")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `tuner advise`."""
-    parser.add_argument("study", nargs="?", metavar="STUDY", help="its name; the newest study if not given")
+    add_study(parser)
     parser.add_argument(
         "--apply",
         type=Path,
@@ -40,9 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write the next round's config (next_round.yaml in the study's folder)",
     )
-    parser.add_argument(
-        "--results", type=Path, default=Path("results"), metavar="DIR", help="where studies lie (results)"
-    )
+    add_results(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
@@ -74,11 +73,11 @@ def execute(options: argparse.Namespace) -> int:
     print_advice(out, report)
     out.print()
     if command is None:
-        _say(out, f"Write the next round's config: tuner advise {shlex.quote(folder.name)}{_results(folder)} --apply")
+        say(out, f"Write the next round's config: {command_on('tuner advise', folder)} --apply")
         return 0
     changed = [each.hyperparameter.replace("_", " ") for each in report.advice if each.entry is not None]
-    _say(out, f"Wrote {target}: {f'changes {_listed(changed)}' if changed else 'the space stays as it is'}. Run it:")
-    _say(out, f"  {command}")
+    say(out, f"Wrote {target}: {f'changes {listed(changed)}' if changed else 'the space stays as it is'}. Run it:")
+    say(out, f"  {command}")
     return 0
 
 
@@ -129,14 +128,14 @@ def _print_targets(out: Console, targets: Sequence[TargetPart]) -> None:
 
 
 def _print_convergence(out: Console, convergence: ConvergencePart) -> None:
-    _say(
+    say(
         out,
         Text("Another round is not needed." if convergence.converged else "Another round is worth it.", style="bold"),
     )
     for sentence in convergence.reasons:
-        _say(out, Text.assemble(("  + ", "green"), sentence))
+        say(out, Text.assemble(("  + ", "green"), sentence))
     for sentence in convergence.missing:
-        _say(out, Text.assemble(("  - ", "yellow"), sentence))
+        say(out, Text.assemble(("  - ", "yellow"), sentence))
 
 
 def _command(results: Path, record: StudyRecord, config: Path) -> str:
@@ -145,16 +144,3 @@ def _command(results: Path, record: StudyRecord, config: Path) -> str:
     return f"tuner tune {record.task} --config {shlex.quote(str(config))}" + (
         f" --results {shlex.quote(str(results))}" if moved else ""
     )
-
-
-def _results(folder: Path) -> str:
-    return "" if folder.parent == Path("results") else f" --results {shlex.quote(str(folder.parent))}"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
-
-
-def _say(out: Console, text: Text | str) -> None:
-    # Soft wrap: a command or a path that is broken over two lines cannot be copied.
-    out.print(text, soft_wrap=True, markup=False)

@@ -13,14 +13,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from tuner import tasks
-from tuner.cli.find import all_studies, find_study
+from tuner.cli.find import add_results, all_studies, find_study
 from tuner.cli.study_options import full_name
-from tuner.cli.terminal import console
+from tuner.cli.terminal import console, say
 from tuner.errors import ConfigError, StoreError, StudyError
 from tuner.report.rounds import OVERALL, BaseBest, Round, best_by_base, rounds_of, series_of
 from tuner.report.settings import Settings, settings_of
@@ -40,9 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--base-model", metavar="NAME", help="compare all studies on this base model")
     parser.add_argument("--task", metavar="TASK", help="compare all studies of this task")
-    parser.add_argument(
-        "--results", type=Path, default=Path("results"), metavar="DIR", help="where studies lie (results)"
-    )
+    add_results(parser)
     parser.add_argument(
         "--chart", type=Path, metavar="FILE", help="where to draw the rounds (rounds.png in the results folder)"
     )
@@ -77,8 +73,8 @@ def execute(options: argparse.Namespace) -> int:
         out.print(_bases_table(bases))
         out.print()
     for sentence in said:
-        _say(out, sentence)
-    _say(out, where)
+        say(out, sentence)
+    say(out, where)
     return 0
 
 
@@ -225,7 +221,3 @@ def _number(value: float) -> str:
 
 def _percent(change: float | None) -> str:
     return "-" if change is None else f"{change:+.1f} %"
-
-
-def _say(out: Console, text: Text | str) -> None:
-    out.print(text, soft_wrap=True, markup=False)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from rich.text import Text
 
+from tuner.cli.find import add_results
 from tuner.cli.terminal import console
 from tuner.errors import TunerError
 
@@ -45,9 +46,7 @@ class Finding:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `tuner doctor`."""
-    parser.add_argument(
-        "--results", type=Path, default=Path("results"), metavar="DIR", help="where studies lie (results)"
-    )
+    add_results(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 

@@ -5,12 +5,25 @@ Reads study.json only, and follows no name out of the folder.
 
 from __future__ import annotations
 
+import argparse
 from difflib import get_close_matches
 from pathlib import Path
 
 from tuner.errors import StoreError, StudyError
 from tuner.store.files import read_study
 from tuner.store.records import StudyRecord
+
+
+def add_study(parser: argparse.ArgumentParser) -> None:
+    """The word that names a study, for a verb that takes one."""
+    parser.add_argument("study", nargs="?", metavar="STUDY", help="its name; the newest study if not given")
+
+
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """The option that says where studies lie."""
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), metavar="DIR", help="where studies lie (results)"
+    )
 
 
 def all_studies(results: Path) -> list[tuple[Path, StudyRecord]]:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tuner.cli.terminal import console
+from tuner.cli.terminal import console, say
 from tuner.data.training_logs import TrainingLog, count_entries, finite_points, read_log
 from tuner.errors import DataError, Problem
 from tuner.report.log_charts import draw_logs
@@ -71,9 +71,9 @@ def execute(options: argparse.Namespace) -> int:
     if len(logs) > 1:
         out.print(_side_by_side(logs, verdicts))
         out.print()
-        _say(out, Text(compare(logs), style="bold"))
+        say(out, Text(compare(logs), style="bold"))
         out.print()
-    _say(out, f"The curves: {options.chart}" if drawn else "There is nothing to draw.")
+    say(out, f"The curves: {options.chart}" if drawn else "There is nothing to draw.")
     return 0
 
 
@@ -87,11 +87,11 @@ def _told_apart(logs: list[TrainingLog], paths: list[Path]) -> list[TrainingLog]
 
 
 def _show(out: Console, log: TrainingLog, verdict: Verdict) -> None:
-    _say(out, Text.assemble((log.name, "bold cyan"), f": {_extent(log)}"))
-    _say(out, Text.assemble("  ", (f"{verdict.word[0].upper()}{verdict.word[1:]}. ", "bold"), verdict.reason))
+    say(out, Text.assemble((log.name, "bold cyan"), f": {_extent(log)}"))
+    say(out, Text.assemble("  ", (f"{verdict.word[0].upper()}{verdict.word[1:]}. ", "bold"), verdict.reason))
     for sentence in (verdict.advice, *verdict.notes):
         if sentence:
-            _say(out, f"  {sentence}")
+            say(out, f"  {sentence}")
     out.print()
     table = Table(box=None, padding=(0, 2, 0, 2), header_style="dim")
     table.add_column("")
@@ -159,7 +159,3 @@ def _as_json(logs: list[TrainingLog], verdicts: list[Verdict], chart: Path | Non
         "comparison": compare(logs) if len(logs) > 1 else None,
         "chart": None if chart is None else str(chart),
     }
-
-
-def _say(out: Console, text: Text | str) -> None:
-    out.print(text, soft_wrap=True, markup=False)

@@ -15,8 +15,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from tuner.cli.find import find_study
-from tuner.cli.terminal import console
+from tuner.cli.find import add_results, add_study, find_study
+from tuner.cli.terminal import console, say
 from tuner.errors import ConfigError, Problem, StoreError
 from tuner.monitor.lines import command, number, round_lines
 from tuner.monitor.look import Look, look
@@ -30,16 +30,14 @@ STYLES = {"excellent": "bold green", "good": "green", "average": "yellow", "poor
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `tuner monitor`."""
-    parser.add_argument("study", nargs="?", metavar="STUDY", help="its name; the newest study if not given")
+    add_study(parser)
     parser.add_argument(
         "--interval", type=float, default=30.0, metavar="SECONDS", help="time between two looks, at least 1 (30)"
     )
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--dashboard", action="store_true", help="fill the terminal with what is now, and redraw it")
     shape.add_argument("--once", action="store_true", help="look once and end, for scripts")
-    parser.add_argument(
-        "--results", type=Path, default=Path("results"), metavar="DIR", help="where studies lie (results)"
-    )
+    add_results(parser)
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -51,7 +49,7 @@ def execute(options: argparse.Namespace) -> int:
     rounds = _rounds(folder, options.interval, options.once)
     last = _dashboard(out, folder, rounds, options) if options.dashboard else _print(out, folder, rounds, options)
     if last.ended and not options.once:
-        _say(out, f"Study {last.record.name} has ended. All of it: {command('tuner status', folder)}")
+        say(out, f"Study {last.record.name} has ended. All of it: {command('tuner status', folder)}")
     return 1 if last.record.state == FAILED else 0
 
 
@@ -128,17 +126,17 @@ def _print(out: Console, folder: Path, rounds: Iterator[Look | StoreError], opti
     before: list[str] = []
     for each in rounds:
         if isinstance(each, StoreError):
-            _say(out, _trouble(each, options.interval))
+            say(out, _trouble(each, options.interval))
             continue
         last = each
         state, *rest = round_lines(each, folder, options.interval, _blocks(out))
         fresh = items.fresh(each)
         said, before = before, [line.plain for line in rest]
         if said == before and not fresh:
-            _say(out, Text.assemble(state, "; nothing new"))
+            say(out, Text.assemble(state, "; nothing new"))
             continue
         for line in (state, *rest):
-            _say(out, line)
+            say(out, line)
         _say_items(out, folder, fresh, done=bool(each.standing.items))
     assert last is not None  # rounds end with a look
     return last
@@ -147,10 +145,10 @@ def _print(out: Console, folder: Path, rounds: Iterator[Look | StoreError], opti
 def _say_items(out: Console, folder: Path, fresh: list[Text], done: bool) -> None:
     """The items' lines: of a study that is `done` the first outputs, else the newest trials."""
     for line in fresh[:SHOWN] if done else fresh[-SHOWN:]:
-        _say(out, Text.assemble("  ", line))
+        say(out, Text.assemble("  ", line))
     if len(fresh) > SHOWN:
         place = command("tuner report" if done else "tuner status", folder)
-        _say(out, f"  and {len(fresh) - SHOWN:,} more, which are all in: {place}")
+        say(out, f"  and {len(fresh) - SHOWN:,} more, which are all in: {place}")
 
 
 def _dashboard(out: Console, folder: Path, rounds: Iterator[Look | StoreError], options: argparse.Namespace) -> Look:
@@ -172,7 +170,7 @@ def _dashboard(out: Console, folder: Path, rounds: Iterator[Look | StoreError], 
             live.update(dashboard(last, [*trouble, *lines], newest), refresh=True)
     assert last is not None  # rounds end with a look
     for line in round_lines(last, folder, options.interval, _blocks(out)):
-        _say(out, line)  # the screen is given back: what it showed last would be gone
+        say(out, line)  # the screen is given back: what it showed last would be gone
     return last
 
 
@@ -182,7 +180,3 @@ def _trouble(error: StoreError, interval: float) -> Text:
 
 def _blocks(out: Console) -> bool:
     return (out.encoding or "").lower().startswith("utf")
-
-
-def _say(out: Console, text: Text | str) -> None:
-    out.print(text, soft_wrap=True, markup=False)

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tuner.cli.find import adapter_folder, all_studies, find_study
+from tuner.cli.find import adapter_folder, add_results, all_studies, find_study
 from tuner.errors import ConfigError, Problem, StudyError
 from tuner.store.records import StudyRecord
 
@@ -31,9 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--study", metavar="STUDY", help="whose best adapter answers (the task's newest finished study)"
     )
     chosen.add_argument("--adapter", type=Path, metavar="DIR", help="a saved adapter's folder instead of a study's")
-    parser.add_argument(
-        "--results", type=Path, default=Path("results"), metavar="DIR", help="where studies lie (results)"
-    )
+    add_results(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object a line, for programs")
 
 

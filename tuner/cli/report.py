@@ -9,22 +9,19 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from tuner.cli.find import find_study
-from tuner.cli.terminal import console
+from tuner.cli.find import add_results, add_study, find_study
+from tuner.cli.terminal import console, say
 from tuner.report.schema import AlertPart, TrainingReport
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `tuner report`."""
-    parser.add_argument("study", nargs="?", metavar="STUDY", help="its name; the newest study if not given")
-    parser.add_argument(
-        "--results", type=Path, default=Path("results"), metavar="DIR", help="where studies lie (results)"
-    )
+    add_study(parser)
+    add_results(parser)
     parser.add_argument("--preset", metavar="NAME", help="weigh the outputs by one of the task's presets")
     parser.add_argument("--json", action="store_true", help="print where the files lie as JSON, for programs")
 
@@ -46,24 +43,20 @@ def execute(options: argparse.Namespace) -> int:
     print_alerts(out, report.alerts)
     out.print()
     for name, path in places.items():
-        _say(out, Text.assemble("  ", (f"{name:<11}", "dim"), str(path)))
+        say(out, Text.assemble("  ", (f"{name:<11}", "dim"), str(path)))
     return 0
 
 
 def print_report(out: Console, report: TrainingReport) -> None:
     """The report in short: its summary and what is missing."""
     for sentence in report.summary:
-        _say(out, sentence)
+        say(out, sentence)
     for sentence in report.missing:
-        _say(out, Text.assemble(("Missing: ", "yellow"), sentence))
+        say(out, Text.assemble(("Missing: ", "yellow"), sentence))
 
 
 def print_alerts(out: Console, alerts: Sequence[AlertPart]) -> None:
     """The alerts that hold, one a line."""
     for alert in alerts:
         style = "bold red" if alert.level == "critical" else "yellow"
-        _say(out, Text.assemble((f"Alert ({alert.level}): ", style), alert.message))
-
-
-def _say(out: Console, text: Text | str) -> None:
-    out.print(text, soft_wrap=True, markup=False)
+        say(out, Text.assemble((f"Alert ({alert.level}): ", style), alert.message))

@@ -20,7 +20,7 @@ from tuner.cli.advise import print_advice
 from tuner.cli.monitor import item_line
 from tuner.cli.report import print_alerts, print_report
 from tuner.cli.summary import print_summary
-from tuner.cli.terminal import console
+from tuner.cli.terminal import console, say
 from tuner.cli.tune import tune
 from tuner.config import StudyConfig
 from tuner.errors import StudyError, TunerError
@@ -80,7 +80,7 @@ class Round:
             "advice": self._advice,
         }
         for number, (name, stage) in enumerate(stages.items(), 1):
-            self._say(Text(f"\n[{number}/{len(stages)}] {name}", style="bold cyan"))
+            say(self.out, Text(f"\n[{number}/{len(stages)}] {name}", style="bold cyan"))
             self.ended[name] = self._attempt(stage)
             if self._record is not None and self._record.state == INTERRUPTED:
                 print_summary(self.out, self.folder, self._record)
@@ -102,7 +102,7 @@ class Round:
             wrong = f"an unexpected error, {type(error).__name__}: {error}. --debug shows the traceback."
         else:
             return ""
-        self._say(Text.assemble(("failed: ", "bold red"), wrong))
+        say(self.out, Text.assemble(("failed: ", "bold red"), wrong))
         return wrong
 
     def _tune(self) -> None:
@@ -119,7 +119,9 @@ class Round:
         from tuner.report.inference import ALIKE, infer
 
         found = infer(self.folder, self._known())
-        self._say(f"The saved adapter, loaded afresh, answers {found.same} of {found.answered} rows as in training.")
+        say(
+            self.out, f"The saved adapter, loaded afresh, answers {found.same} of {found.answered} rows as in training."
+        )
         if not found.sound:
             raise StudyError(
                 f"fewer than {ALIKE:.0%} of its answers are those of its training, so do not use it. First to differ: "
@@ -132,22 +134,22 @@ class Round:
         self._report = analyse(self.folder, self._known(), time.time())
         print_report(self.out, self._report)
         for item in self._report.items[:SHOWN]:
-            self._say(item_line(item.name, item.grade, item.total_loss, item.similarities))
+            say(self.out, item_line(item.name, item.grade, item.total_loss, item.similarities))
         if len(self._report.items) > SHOWN:
-            self._say(f"... and {len(self._report.items) - SHOWN:,} more, in the report.")
+            say(self.out, f"... and {len(self._report.items) - SHOWN:,} more, in the report.")
 
     def _write(self) -> None:
         from tuner.report.training_report import write_report
 
         files = write_report(self.folder, self._known(), self._analysed())
         for path in (files.html, files.json, files.charts, files.dashboard):
-            self._say(f"  {path}")
+            say(self.out, f"  {path}")
 
     def _alerts(self) -> None:
         alerts = self._analysed().alerts
         print_alerts(self.out, alerts)
         if not alerts:
-            self._say("None.")
+            say(self.out, "None.")
 
     def _advice(self) -> None:
         print_advice(self.out, self._analysed())
@@ -168,9 +170,6 @@ class Round:
             print_summary(self.out, self.folder, self._record)
         wrong = {name: sentence for name, sentence in self.ended.items() if sentence}
         worked = ", ".join(name for name in self.ended if name not in wrong) or "nothing"
-        self._say(Text.assemble("\n", ("Worked: ", "green"), worked))
+        say(self.out, Text.assemble("\n", ("Worked: ", "green"), worked))
         for name, sentence in wrong.items():
-            self._say(Text.assemble(("Failed: ", "bold red"), f"{name}: {sentence}"))
-
-    def _say(self, text: Text | str) -> None:
-        self.out.print(text, soft_wrap=True, markup=False)
+            say(self.out, Text.assemble(("Failed: ", "bold red"), f"{name}: {sentence}"))

@@ -8,11 +8,10 @@ from __future__ import annotations
 import argparse
 import json
 from datetime import datetime
-from pathlib import Path
 
 from rich.table import Table
 
-from tuner.cli.find import all_studies, find_study
+from tuner.cli.find import add_results, add_study, all_studies, find_study
 from tuner.cli.summary import print_summary, trials_table
 from tuner.cli.terminal import console
 from tuner.errors import StudyError
@@ -20,10 +19,8 @@ from tuner.errors import StudyError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `tuner status`."""
-    parser.add_argument("study", nargs="?", metavar="STUDY", help="its name; the newest study if not given")
-    parser.add_argument(
-        "--results", type=Path, default=Path("results"), metavar="DIR", help="where studies lie (results)"
-    )
+    add_study(parser)
+    add_results(parser)
     parser.add_argument("--list", action="store_true", help="list all studies instead, newest first")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from tuner import tasks
 from tuner.cli.study_state import StudyState, describe_params, format_value, samples_of, searched_names
+from tuner.cli.terminal import say
 from tuner.report.trials import format_seconds
 from tuner.store.records import COMPLETE, FAILED, INTERRUPTED, PRUNED, RUNNING, StudyRecord, Winner
 
@@ -27,14 +28,14 @@ def print_summary(console: Console, folder: Path, record: StudyRecord) -> None:
     """The end of a study: best configuration, score with components and grades, files, next commands."""
     end = f" in {format_seconds(record.finished - record.created)}" if record.finished else ""
     state = StudyState(record, 0.0)
-    _say(console, Text.assemble((record.name, "bold cyan"), f" is {record.state}{end}: {state.counts()}"))
+    say(console, Text.assemble((record.name, "bold cyan"), f" is {record.state}{end}: {state.counts()}"))
     if record.winner is not None:
         _winner(console, record, record.winner)
     elif state.best is not None and state.best.score is not None:
         params = describe_params(state.best.params, searched_names(record))
         _section(console, "Best so far", [(f"trial {state.best.number}", f"{state.best.score:.4f}   {params}")])
     else:
-        _say(console, "No trial has reached a report, so there is no best configuration.")
+        say(console, "No trial has reached a report, so there is no best configuration.")
     _section(console, "Files", _files(folder, record))
     _section(console, "Next", [("", command) for command in next_commands(folder, record)])
 
@@ -167,11 +168,6 @@ def newest_report(folder: Path) -> Path | None:
 def _section(console: Console, title: str, rows: list[tuple[str, str]]) -> None:
     width = max((len(name) for name, _ in rows), default=0)
     console.print()
-    _say(console, Text(title, style="bold"))
+    say(console, Text(title, style="bold"))
     for name, value in rows:
-        _say(console, Text.assemble("  ", (f"{name:<{width}}  ", "dim") if width else "", value))
-
-
-def _say(console: Console, text: Text | str) -> None:
-    # Soft wrap: a command or a path that is broken over two lines cannot be copied.
-    console.print(text, soft_wrap=True, markup=False)
+        say(console, Text.assemble("  ", (f"{name:<{width}}  ", "dim") if width else "", value))

@@ -6,6 +6,7 @@ import os
 import sys
 
 from rich.console import Console
+from rich.text import Text
 
 PIPE_WIDTH = 240
 
@@ -22,3 +23,8 @@ def console() -> Console:
     # A pipe has no width: tables there are as wide as they need, up to a limit, and not folded at 80 characters.
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
     return _Console(file=sys.stdout, highlight=False, width=width)
+
+
+def say(out: Console, text: Text | str) -> None:
+    """Print a line as it is. Soft wrap: a command or a path that is broken over two lines cannot be copied."""
+    out.print(text, soft_wrap=True, markup=False)

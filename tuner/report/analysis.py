@@ -15,7 +15,7 @@ from typing import Any
 
 from tuner.errors import TunerError
 from tuner.monitor.alerts import find_alerts, free_mb
-from tuner.report.advice import Advice, advise
+from tuner.report.advice import advise
 from tuner.report.importance import importance
 from tuner.report.next_round import convergence, targets
 from tuner.report.performance import performance
@@ -92,7 +92,7 @@ def analyse(folder: Path, record: StudyRecord, now: float, preset: str | None = 
         alerts=tuple(
             AlertPart(**finite(asdict(alert))) for alert in find_alerts(record, settings, stands, free_mb(folder), now)
         ),
-        advice=tuple(_advice(each) for each in advise(record, settings, stands, outputs)),
+        advice=tuple(AdvicePart(**finite(asdict(each))) for each in advise(record, settings, stands, outputs)),
         targets=tuple(TargetPart(**finite(asdict(each))) for each in targets(settings, stands)),
         convergence=ConvergencePart(**asdict(convergence(settings, stands, rounds))),
         rounds=tuple(_round(each) for each in rounds),
@@ -211,10 +211,6 @@ def _reruns(record: StudyRecord) -> tuple[RerunPart, ...]:
         RerunPart(trial=g.number, scores=g.scores, mean=g.mean, interval=g.interval, winner=g.winner)
         for g in rerun_groups(record)
     )
-
-
-def _advice(advice: Advice) -> AdvicePart:
-    return AdvicePart(**finite(asdict(advice)))
 
 
 def _round(each: Round) -> RoundPart:

@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 
 import yaml
 
-from tuner.report.tensorboard import tag_of
+from tuner.report.tensorboard import is_measure
 from tuner.report.trials import params_text, rerun_groups, trials_table, value_text
 from tuner.store.records import StudyRecord, Winner
 
@@ -144,13 +144,8 @@ def _own_test(record: StudyRecord) -> Mapping[str, float]:
 
 def _bare(metrics: Mapping[str, float]) -> dict[str, float]:
     """Metrics by names that are the same on every split; the loss of training, named plainly "loss", is left out."""
-    kept = {name: value for name, value in metrics.items() if _is_measure(name)}
+    kept = {name: value for name, value in metrics.items() if is_measure(name)}
     return {name.removeprefix("validation_").removeprefix("test_"): value for name, value in kept.items()}
-
-
-def _is_measure(name: str) -> bool:
-    """Whether a metric says how good an adapter is, rather than how its training went."""
-    return name != "samples" and tag_of(name).partition("/")[0] not in ("train", "speed", "performance")
 
 
 def _usage(record: StudyRecord) -> str:

@@ -22,7 +22,7 @@ from tuner.report.figures_charts import COMPONENTS, charts, grade_counts, label_
 from tuner.report.figures_search import search_figures
 from tuner.report.figures_work import timeline, work
 from tuner.report.standing import best_trial
-from tuner.report.tensorboard import tag_of
+from tuner.report.tensorboard import is_measure
 from tuner.report.trials import format_seconds, searched, state_word, value_text
 from tuner.store.records import StudyRecord
 
@@ -246,16 +246,11 @@ def _metrics(record: StudyRecord, adapter: Mapping[str, Any] | None) -> dict[str
     rows: dict[str, list[float | None]] = {}
     for place, split in enumerate((validation, test)):
         for name, value in split.items():
-            if _told(name):
+            if name == "loss" or is_measure(name):
                 words = _plain(name, ("validation_", "test_")[place])
                 rows.setdefault(words, [None, None])[place] = value
     ordered = sorted(rows.items(), key=lambda row: not row[0].startswith("score"))
     return {"title": title, "rows": [(name, *values) for name, values in ordered]}
-
-
-def _told(name: str) -> bool:
-    group = tag_of(name).partition("/")[0]
-    return name not in ("samples", "time") and (name == "loss" or group not in ("train", "speed", "performance"))
 
 
 def _plain(name: str, prefix: str) -> str:

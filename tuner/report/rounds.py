@@ -18,6 +18,7 @@ from tuner.cli.find import all_studies
 from tuner.errors import StudyError, TunerError
 from tuner.report.settings import Settings, settings_of
 from tuner.report.standing import NOTHING, Standing, best_trial, standing
+from tuner.report.trials import listed
 from tuner.score_benchmark import TOTAL_LOSS
 from tuner.store.outputs import Outputs, read_outputs
 from tuner.store.records import StudyRecord
@@ -205,8 +206,8 @@ def _differences(before: _Measured, now: _Measured) -> list[str]:
     pairs = {split: (_fingerprint(before.record, split), _fingerprint(now.record, split)) for split in _SPLITS}
     other = [split for split, (old, new) in pairs.items() if old and new and old != new]
     unknown = [split for split, (old, new) in pairs.items() if (old is None or new is None) and old != new]
-    found += [f"other {_listed(other)} rows"] * bool(other)
-    found += [f"its {_listed(unknown)} rows are not known to be the same"] * bool(unknown)
+    found += [f"other {listed(other)} rows"] * bool(other)
+    found += [f"its {listed(unknown)} rows are not known to be the same"] * bool(unknown)
     if before.settings is None or now.settings is None:
         return [*found, "one of the two has a config that cannot be read"]
     found += _judged_otherwise(before.settings, now.settings)
@@ -234,10 +235,6 @@ def _rows(measured: _Measured) -> tuple[str, int]:
     """Which rows the averages are of, and how many where they were judged one by one."""
     stands, outputs = measured.stands, measured.outputs
     return (outputs.split, len(stands.items)) if stands.items and outputs is not None else ("validation", 0)
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
 
 
 def _change(current: float, previous: float) -> float | None:

@@ -36,14 +36,6 @@ class Settings:
     score: ScoreConfig
 
 
-@dataclass(frozen=True)
-class _Parts:
-    benchmark: BenchmarkConfig
-    alerts: AlertConfig
-    rounds: RoundsConfig
-    score: ScoreConfig
-
-
 def settings_of(record: StudyRecord, preset: str | None = None) -> Settings:
     """How a study is judged; by another `preset` of weights than its own, if one is named. Raises ConfigError for a
     config that says what cannot be, and for a task that is not there."""
@@ -51,25 +43,21 @@ def settings_of(record: StudyRecord, preset: str | None = None) -> Settings:
     benchmark = _part(record, "benchmark", BenchmarkConfig)
     if preset is not None:
         benchmark = benchmark.model_copy(update={"preset": preset, "weights": None})
-    parts = _Parts(
-        benchmark,
-        _part(record, "alerts", AlertConfig),
-        _part(record, "rounds", RoundsConfig),
-        _part(record, "score", ScoreConfig),
-    )
-    judged_by = configured(spec.judged_by, parts)
-    # a band that the config gives to a component holds for the metric behind it wherever that is graded
-    own = {spec.sources[name]: band for name, band in parts.score.bands.items() if name in spec.sources}
-    measures = tuple(replace(each, band=own.get(each.metric, each.band)) for each in judged_by.measures)
-    return Settings(
-        judged_by=replace(judged_by, measures=measures),
-        bands={**DEFAULT_BANDS, **spec.bands, **parts.score.bands},
+    score = _part(record, "score", ScoreConfig)
+    found = Settings(
+        judged_by=spec.judged_by,
+        bands={**DEFAULT_BANDS, **spec.bands, **score.bands},
         sources=spec.sources,
-        benchmark=parts.benchmark,
-        alerts=parts.alerts,
-        rounds=parts.rounds,
-        score=parts.score,
+        benchmark=benchmark,
+        alerts=_part(record, "alerts", AlertConfig),
+        rounds=_part(record, "rounds", RoundsConfig),
+        score=score,
     )
+    judged_by = configured(found.judged_by, found)
+    # a band that the config gives to a component holds for the metric behind it wherever that is graded
+    own = {spec.sources[name]: band for name, band in score.bands.items() if name in spec.sources}
+    measures = tuple(replace(each, band=own.get(each.metric, each.band)) for each in judged_by.measures)
+    return replace(found, judged_by=replace(judged_by, measures=measures))
 
 
 def _part(record: StudyRecord, name: str, model: type[Part]) -> Part:

@@ -44,6 +44,7 @@ _TAGS = {
     "engine_tokens_per_second": "performance/engine_tokens_per_second",
     "adapter_mb": "size/adapter_mb",
 }
+_HOW_IT_WENT = ("train", "speed", "performance")
 _PREFIXES = {"train_": "train/", "score_": "score/", "validation_": "validation/"}
 
 
@@ -57,6 +58,11 @@ def tag_of(metric: str) -> str:
         if metric.startswith(prefix):
             return group + metric.removeprefix(prefix)
     return f"validation/{metric}"
+
+
+def is_measure(metric: str) -> bool:
+    """Whether a metric says how good an adapter is, rather than how its training went."""
+    return metric not in ("samples", "time") and tag_of(metric).partition("/")[0] not in _HOW_IT_WENT
 
 
 class TensorBoardObserver:

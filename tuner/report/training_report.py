@@ -7,7 +7,7 @@ The stamp is local time as YYYYMMDDHHMMSS. The JSON is written first: should dra
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -55,19 +55,7 @@ def page_of(folder: Path, record: StudyRecord, report: TrainingReport) -> dict[s
     """What the page and the charts show: the report, with every trial, and the outputs' pictures as data addresses."""
     page = report.model_dump(mode="json")
     page |= page.pop("study") | {"study": record.name, "title": tasks.spec(record.task).title}
-    page["trials"] = [
-        {
-            "number": row.number,
-            "params": row.params,
-            "state": row.state,
-            "score": row.score,
-            "samples": row.samples,
-            "seconds": row.seconds,
-            "message": row.message,
-            "winner": row.winner,
-        }
-        for row in trials_table(record, best_first=True)
-    ]
+    page["trials"] = [asdict(row) for row in trials_table(record, best_first=True)]
     outputs = None
     if page["items"]:  # so they could be read a moment ago
         outputs = read_outputs(folder, [item["name"] for item in in_full(page["items"])])
