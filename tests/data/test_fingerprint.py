@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from tuner.data.chat import ChatRow, ChatSplits, Turn
 from tuner.data.classification import Row, Splits
 from tuner.data.fingerprint import fingerprint, fingerprint_splits
 
@@ -42,3 +45,18 @@ def test_rows_of_any_task() -> None:
 def test_splits_have_one_each() -> None:
     prints = fingerprint_splits(Splits(tuple(ROWS), tuple(ROWS[:1]), ()))
     assert {split: found.rows for split, found in prints.items()} == {"train": 3, "validation": 1, "test": 0}
+
+
+def test_all_of_a_chat_row_counts_but_its_place() -> None:
+    row = ChatRow((Turn("user", "Why?"),), "Wear.", ("wear",), "care", "basic", "a line 1")
+    original = fingerprint([row]).content
+    assert fingerprint([replace(row, where="elsewhere")]).content == original
+    changes = [
+        {"turns": (Turn("system", "Why?"),)},
+        {"answer": "wear."},
+        {"key_facts": ()},
+        {"category": ""},
+        {"level": ""},
+    ]
+    assert len({original, *(fingerprint([replace(row, **change)]).content for change in changes)}) == 6
+    assert fingerprint_splits(ChatSplits((row,), (), ()))["train"].content == original

@@ -57,7 +57,7 @@ def test_labels_get_the_class_that_their_name_says(tmp_path: Path) -> None:
     assert answers.data.labels == {"no": 0, "yes": 1}
     assert written(save(tmp_path / "d.csv", ["n", "t", "s"], reviews(50, [0, 1])), tmp_path).data.labels is None
     odd = save(tmp_path / "e.csv", ["n", "t", "s"], reviews(50, ["red", "blue"]))
-    assert suggest_config(odd).count("a guess: CHECK IT") == 2
+    assert suggest_config(odd).text.count("a guess: CHECK IT") == 2
 
 
 def test_length_epochs_and_samples_follow_the_data(tmp_path: Path) -> None:
@@ -83,20 +83,20 @@ def test_chinese_text_gets_a_chinese_base(tmp_path: Path) -> None:
 
 def test_a_language_without_a_base_is_said(tmp_path: Path) -> None:
     data = save(tmp_path / "a.csv", ["n", "t", "s"], reviews(40, [0, 1], "Очень удобные ботинки, пара {}"))
-    assert "No base here is made for Russian" in suggest_config(data)
+    assert "No base here is made for Russian" in suggest_config(data).text
 
 
 def test_a_folder_keeps_its_splits(tmp_path: Path) -> None:
     for split in ("train", "dev"):
         save(tmp_path / f"{split}.csv", ["n", "text", "label"], reviews(40, [0, 1], split + " text number {}"))
-    text = suggest_config(tmp_path)
+    text = suggest_config(tmp_path).text
     assert "validation_share" not in text
     assert "test_share" in text
     assert len(load_splits(written(tmp_path, tmp_path / "out").data, COLUMNS).validation) == 40
 
 
 def test_every_setting_has_its_reason(tmp_path: Path) -> None:
-    lines = suggest_config(save(tmp_path / "a.csv", ["n", "t", "s"], reviews(40, ["good", "bad"]))).splitlines()
+    lines = suggest_config(save(tmp_path / "a.csv", ["n", "t", "s"], reviews(40, ["good", "bad"]))).text.splitlines()
     headings = {"data:", "columns:", "labels:", "space:", "search:", "score:", "bands:"}
     for before, line in zip(["", *lines], lines, strict=False):
         bare = line.strip()
@@ -124,9 +124,18 @@ def test_a_file_that_is_there_is_not_overwritten_without_force(tmp_path: Path) -
     assert out.read_text().startswith("# A sentiment study")
 
 
+def test_a_task_that_is_named_goes_before_the_columns(tmp_path: Path) -> None:
+    rows = [[n, f"Is the boot number {n} any good?", ["yes", "no"][n % 2]] for n in range(40)]
+    data = save(tmp_path / "a.csv", ["n", "question", "answer"], rows)
+    assert suggest_config(data).task == "shoe_qa"
+    forced = suggest_config(data, "sentiment")
+    assert forced.task == "sentiment"
+    assert 'label: "answer"' in forced.text
+
+
 def test_nothing_is_written_for_data_that_does_not_fit(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"data\.columns\.label"):
         run(save(tmp_path / "a.csv", ["n", "t"], [[n, f"text number {n}"] for n in range(9)]), tmp_path / "x.yaml")
-    with pytest.raises(ConfigError, match="knows only sentiment"):
+    with pytest.raises(ConfigError, match="knows only sentiment and shoe_qa"):
         suggest_config(tmp_path, "fashion")
     assert not (tmp_path / "x.yaml").exists()

@@ -9,11 +9,12 @@ from tuner.errors import ConfigError, Problem
 from tuner.store.files import write_text
 
 
-def run(data: Path, out: Path, force: bool = False) -> str:
-    """Write a config for `data` to `out` and return the sentence to print. Raises DataError if the data does not fit,
-    ConfigError if `out` is there and `force` is not set, StoreError if it cannot be written."""
+def run(data: Path, out: Path, force: bool = False, task: str | None = None) -> str:
+    """Write a config for `data` to `out` and return the sentence to print. `task` None goes by the data's columns.
+    Raises DataError if the data does not fit, ConfigError if `out` is there and `force` is not set or the task is not
+    known, StoreError if it cannot be written."""
     if out.exists() and not force:
         raise ConfigError(Problem("--out", str(out), "the file is there already", "Choose another, or use --force."))
-    text = suggest_config(data)
-    write_text(out, text)
-    return f"Wrote {out}. Read it, change what you know better, then: tuner tune sentiment --config {out}"
+    suggestion = suggest_config(data, task)
+    write_text(out, suggestion.text)
+    return f"Wrote {out}. Read it, change what you know better, then: tuner tune {suggestion.task} --config {out}"

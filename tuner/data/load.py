@@ -6,7 +6,7 @@ there stays None here: `complete` cuts it from train once the rows are known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -47,7 +47,23 @@ def load_rows(path: Path, columns: Mapping[str, str] | None = None, name: str = 
 def load_tables(config: DataConfig, task_columns: Mapping[str, str]) -> Tables:
     """The splits of every source but "embedded". `task_columns` are the task's fields with their usual columns, which
     `config.columns` renames. Raises DataError with all that is wrong."""
-    problems = _contradictions(config, task_columns)
+    found, notes, problems = find_tables(config, task_columns)
+    columns = {**task_columns, **config.columns}
+    for split, table in found.items():
+        try:
+            found[split] = table.select(columns)
+        except DataError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise DataError(dict.fromkeys(problems))
+    return Tables(found["train"], found.get("validation"), found.get("test"), tuple(notes))
+
+
+def find_tables(config: DataConfig, fields: Collection[str]) -> tuple[dict[str, Table], list[str], list[Problem]]:
+    """The tables by split with every column kept, sentences for the log, and the mistakes so far, to which a caller may
+    add its own before it raises them: there is a train table if there are none. `fields` are those that
+    `config.columns` may rename. Raises DataError if the config contradicts itself."""
+    problems = _contradictions(config, fields)
     if problems:
         raise DataError(problems)
     named = {"train": config.train, "validation": config.validation, "test": config.test}
@@ -61,22 +77,14 @@ def load_tables(config: DataConfig, task_columns: Mapping[str, str]) -> Tables:
                 found[split] = read_table(path, f"data.{split}")
             except DataError as error:
                 problems.extend(error.problems)
-    columns = {**task_columns, **config.columns}
-    for split, table in found.items():
-        try:
-            found[split] = table.select(columns)
-        except DataError as error:
-            problems.extend(error.problems)
-    if problems:
-        raise DataError(dict.fromkeys(problems))
-    return Tables(found["train"], found.get("validation"), found.get("test"), tuple(notes))
+    return found, notes, problems
 
 
-def _contradictions(config: DataConfig, task_columns: Mapping[str, str]) -> list[Problem]:
+def _contradictions(config: DataConfig, fields: Collection[str]) -> list[Problem]:
     problems = [
-        Problem(f"data.columns.{field}", column, "the task has no such field", f"Use: {', '.join(task_columns)}.")
+        Problem(f"data.columns.{field}", column, "the task has no such field", f"Use: {', '.join(fields)}.")
         for field, column in config.columns.items()
-        if field not in task_columns
+        if field not in fields
     ]
     if config.train is not None and config.source != "embedded":
         cure = "Leave one of the two out."

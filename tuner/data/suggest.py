@@ -1,13 +1,13 @@
 """A commented study config for the user's own data: every line says why, from what was found in the file.
 
-Knows rules of thumb, no models: what a base can do is asked when the study starts. The text holds under `StudyConfig`.
+The text for labelled rows is written here, that for question-answer rows in `suggest_chat.py`. Knows rules of thumb, no
+models: what a base can do is asked when the study starts. The text holds under `StudyConfig`.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from tuner.data.columns import Column, guess_fields, profile
 from tuner.data.formats import read_table
 from tuner.data.language import NAMES, detect_language
 from tuner.data.load import folder_tables
+from tuner.data.suggest_chat import chat_config
+from tuner.data.suggest_lines import decimal, described, other_language, quoted, source_reason
+from tuner.data.suggest_task import TASKS, choose
 from tuner.data.table import Table
 from tuner.errors import ConfigError, Problem
 
@@ -38,14 +41,31 @@ _MINILM = _Base("minilm", 1e-3, 0.3, 3.5, "small, made for English, and here wit
 _BERT_CHINESE = _Base("bert-base-chinese", 5e-4, 1.2, 1.0, "made for Chinese; fetched from the hub at first use")
 
 
-def suggest_config(path: Path, task: str = "sentiment") -> str:
-    """The text of a YAML config for a data file, or a folder with a train file. Raises DataError if the data cannot be
-    read or has no columns that fit, ConfigError for a task other than "sentiment"."""
-    if task != "sentiment":
-        raise ConfigError(Problem("task", task, "init knows only sentiment so far", "Use sentiment."))
+@dataclass(frozen=True)
+class Suggestion:
+    """A config as YAML text, and the task that it is for."""
+
+    task: str
+    text: str
+
+
+def suggest_config(path: Path, task: str | None = None) -> Suggestion:
+    """A YAML config for a data file, or a folder with a train file, for `task` or for the one that the train table's
+    columns speak of. Raises DataError if the data cannot be read, has no columns that fit or has those of both tasks,
+    ConfigError for a task of which nothing is known here."""
+    if task is not None and task not in TASKS:
+        rule = f"init knows only {' and '.join(TASKS)}"
+        raise ConfigError(Problem("--task", task, rule, "Leave it out to go by the data's columns."))
     tables = folder_tables(path) if path.is_dir() else {"train": read_table(path, "data.source")}
+    columns = profile(tables["train"])
+    chosen = choose(tables["train"], columns, task)
+    if chosen.chat is None:
+        return Suggestion(chosen.task, _labelled(path, tables, columns))
+    return Suggestion(chosen.task, chat_config(path, tables, columns, chosen.chat))
+
+
+def _labelled(path: Path, tables: Mapping[str, Table], columns: Sequence[Column]) -> str:
     table = tables["train"]
-    columns = profile(table)
     text, label = guess_fields(table, columns)
     language = detect_language(str(row.get(text.name) or "") for row in table.rows)
     base = _BERT_CHINESE if language == "zh" else _MINILM
@@ -55,20 +75,20 @@ def suggest_config(path: Path, task: str = "sentiment") -> str:
     train_rows = round(rows * (1 - share * len(cut)))
     sampled = min(train_rows, _SAMPLE) if rows > _MANY_ROWS else train_rows
     lines = [
-        f"# A sentiment study on {_quoted(path.name)}, written by `tuner init` from {rows:,} rows.",
+        f"# A sentiment study on {quoted(path.name)}, written by `tuner init` from {rows:,} rows.",
         "# Change what you know better.",
         "# What was found in its columns:",
-        *(f"#   {_described(column)}" for column in columns),
+        *(f"#   {described(column)}" for column in columns),
         "",
         "task: sentiment  # two classes: 0 is negative, 1 is positive",
         f"base_model: {base.name}  # the texts: {NAMES.get(language, 'no known script')}; this base: {base.why}",
-        *_other_language(language),
+        *other_language(language),
         "",
         "data:",
-        f"  source: {_quoted(str(path))}  # {_source_reason(tables)}",
+        f"  source: {quoted(str(path))}  # {source_reason(tables)}",
         "  columns:",
-        f"    text: {_quoted(text.name)}  # the longest strings: {text.mean_length:.0f} characters on average",
-        f"    label: {_quoted(label.name)}  # only {label.distinct} distinct values",
+        f"    text: {quoted(text.name)}  # the longest strings: {text.mean_length:.0f} characters on average",
+        f"    label: {quoted(label.name)}  # only {label.distinct} distinct values",
         *_labels(label),
         *_max_length(text, base),
         *(
@@ -87,34 +107,6 @@ def suggest_config(path: Path, task: str = "sentiment") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _described(column: Column) -> str:
-    if column.type == "nested":
-        return f"{_quoted(column.name)}: lists or objects, not used"
-    empty = f", {column.empty} empty" if column.empty else ""
-    return (
-        f"{_quoted(column.name)}: {column.type}, {column.distinct:,} distinct, "
-        f"{column.mean_length:.0f} characters on average, 95 % have at most {column.p95_length}{empty}"
-    )
-
-
-def _quoted(value: str) -> str:
-    """Any string as YAML and on one line: a double-quoted YAML scalar reads JSON's escapes. Signs that YAML takes for
-    line ends are not printable, and escaped."""
-    return json.dumps(value, ensure_ascii=not value.isprintable())
-
-
-def _source_reason(tables: dict[str, Table]) -> str:
-    if len(tables) == 1:
-        return "one file, read as train"
-    return f"a folder with {', '.join(f'{split} ({len(table):,} rows)' for split, table in tables.items())}"
-
-
-def _other_language(language: str) -> list[str]:
-    if language in ("en", "zh", "unknown"):
-        return []
-    return [f"# No base here is made for {NAMES[language]}: name one of the hub, or a folder, in base_model."]
-
-
 _NEGATIVE = ("neg", "bad", "sad", "angry", "hate", "poor", "dislike", "down", "false", "no", "差", "负", "消极")
 _POSITIVE = ("pos", "good", "happy", "love", "great", "like", "up", "true", "yes", "好", "正", "积极")
 
@@ -128,7 +120,7 @@ def _labels(label: Column) -> list[str]:
     lines = ["  labels:"]
     for value in values:
         number, reason = chosen[value]
-        lines.append(f"    {_quoted(value)}: {number}  # {label.values[value]:,} rows; {reason}")
+        lines.append(f"    {quoted(value)}: {number}  # {label.values[value]:,} rows; {reason}")
     return lines
 
 
@@ -190,7 +182,7 @@ def _space(base: _Base, rows: int) -> list[str]:
         "  # the capacity of an adapter; each doubling may help, so the scale is logarithmic",
         "  rank: {type: int, low: 2, high: 32, log: true}",
         f"  # around {rate:g}, which suits LoRA on this base; what matters is its order of magnitude",
-        f"  learning_rate: {{type: float, low: {_yaml(rate / 10)}, high: {_yaml(rate * 5)}, log: true}}",
+        f"  learning_rate: {{type: float, low: {decimal(rate / 10)}, high: {decimal(rate * 5)}, log: true}}",
         f"  # {rows:,} training rows: {'few rows need more passes' if rows < 500 else 'more passes would over-fit'}",
         f"  epochs: {{type: int, low: {low}, high: {high}}}",
         "  # how strongly an adapter acts, over its rank",
@@ -203,7 +195,7 @@ def _space(base: _Base, rows: int) -> list[str]:
         f"  batch_size: {{type: choice, values: [{batches[0]}, {batches[1]}]}}",
         "",
         "start_points:  # tried first, so that the search is never worse than a sensible hand-made choice",
-        f"  - {{rank: 8, learning_rate: {_yaml(rate)}, epochs: {epochs}, alpha: 16, dropout: 0.0,",
+        f"  - {{rank: 8, learning_rate: {decimal(rate)}, epochs: {epochs}, alpha: 16, dropout: 0.0,",
         f"     target_modules: [query, value], batch_size: {batches[0]}}}",
         "",
         "search:",
@@ -213,13 +205,7 @@ def _space(base: _Base, rows: int) -> list[str]:
         "",
         "score:",
         "  bands:",
-        f"    # a rank 8 adapter, about {base.adapter_mb} MB, takes {steps:,} steps here: {_yaml(edge)} MB each",
-        f"    efficiency: {{excellent: {_yaml(edge * 1.2)}, good: {_yaml(edge * 3)}, average: {_yaml(edge * 8)}, "
+        f"    # a rank 8 adapter, about {base.adapter_mb} MB, takes {steps:,} steps here: {decimal(edge)} MB each",
+        f"    efficiency: {{excellent: {decimal(edge * 1.2)}, good: {decimal(edge * 3)}, average: {decimal(edge * 8)}, "
         "higher_is_better: false}",
     ]
-
-
-def _yaml(number: float) -> str:
-    """Three digits, never in the form 1e-05, which YAML 1.1 reads as a string."""
-    digits = max(0, 2 - math.floor(math.log10(number)))
-    return f"{number:.{digits}f}".rstrip("0").rstrip(".") or "0"

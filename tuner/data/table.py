@@ -12,12 +12,16 @@ from typing import Any
 
 from tuner.errors import DataError, Problem
 
-# What people call the columns that tasks ask for: only used to propose a cure, never to choose silently.
+# What people call the columns that tasks ask for: used to propose a cure and, in rows that fill no format
+# of conversations, to read what a note then names; never to choose silently.
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "text": ("sentence", "review", "content", "comment", "body", "message", "tweet", "document", "评论", "文本"),
     "label": ("sentiment", "target", "class", "category", "polarity", "y", "stars", "rating", "标签"),
-    "question": ("instruction", "prompt", "query", "input", "user"),
-    "answer": ("output", "response", "completion", "reply", "assistant"),
+    "question": ("instruction", "prompt", "query", "input", "user", "问题", "問題"),
+    "answer": ("output", "response", "completion", "reply", "assistant", "回答", "答案"),
+    "key_facts": ("facts", "keywords", "keyfacts", "key facts"),
+    "category": ("topic", "class", "类别", "類別"),
+    "conversations": ("conversation", "dialog", "dialogue", "chat", "turns"),
 }
 
 

@@ -6,22 +6,17 @@ Knows nothing of tokenizers: the task adds how many texts its model truncates wi
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tuner.data.classification import Row, Splits, identity
+from tuner.data.findings import MIN_TRAIN_ROWS, holds_control, holds_html, holds_mojibake, note_finding
 from tuner.errors import DataError, Problem
 
 MIN_CHARS, MAX_CHARS = 5, 500
-MIN_TRAIN_ROWS = 8
 MAX_BALANCED_RATIO = 3.0
-_HTML = re.compile(r"</?[a-zA-Z][^<>]{0,200}>|<!--|&(?:amp|lt|gt|quot|nbsp|#\d{1,6});")
-# UTF-8 read as Windows-1252: an accented capital before a sign that never follows it in real words.
-_MOJIBAKE = re.compile(r"[\xc2\xc3][\x80-\xbf]|\xe2\u20ac|\xef\xbb\xbf")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
@@ -93,14 +88,14 @@ def validate_classification(splits: Splits, labels: int = 2) -> ValidationReport
     warnings: list[str] = []
     for finding, sentence, test in _FINDINGS:
         places = {split: [row.where for row in rows if test(row.text)] for split, rows in named.items()}
-        _note(finding, sentence, places, counts, warnings)
+        note_finding(finding, sentence, places, counts, warnings)
     for finding, sentence, places in (
         ("duplicates", "repeat a text of their own split", {s: _repeats(rows) for s, rows in named.items()}),
         ("contradictions", "repeat a text with another label", {s: _contradictions(r) for s, r in named.items()}),
     ):
-        _note(finding, sentence, places, counts, warnings)
+        note_finding(finding, sentence, places, counts, warnings)
     leaking = _leaking(named)
-    _note(
+    note_finding(
         "leaks",
         "stand in another split as well and are left out (of train for validation and test, of validation for test)",
         {split: [named[split][index].where for index in sorted(found)] for split, found in leaking.items()},
@@ -128,28 +123,12 @@ def clean(splits: Splits, report: ValidationReport) -> Splits:
 
 _FINDINGS: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
     ("empty", "have no text and are left out", lambda text: not text.strip()),
-    ("html", "hold HTML tags or entities", lambda text: bool(_HTML.search(text))),
+    ("html", "hold HTML tags or entities", holds_html),
     ("too_short", f"are shorter than {MIN_CHARS} characters", lambda text: 0 < len(text.strip()) < MIN_CHARS),
     ("too_long", f"are longer than {MAX_CHARS} characters", lambda text: len(text) > MAX_CHARS),
-    ("encoding", "hold signs of a wrong encoding (� or mojibake)", lambda t: "�" in t or bool(_MOJIBAKE.search(t))),
-    ("control", "hold control characters", lambda text: bool(_CONTROL.search(text))),
+    ("encoding", "hold signs of a wrong encoding (� or mojibake)", holds_mojibake),
+    ("control", "hold control characters", holds_control),
 )
-
-
-def _note(
-    finding: str,
-    sentence: str,
-    places: Mapping[str, Sequence[str]],
-    counts: dict[str, dict[str, int]],
-    warnings: list[str],
-) -> None:
-    found = {split: len(there) for split, there in places.items() if there}
-    counts[finding] = found
-    if found:
-        first = [place for there in places.values() for place in there][:3]
-        parts = ", ".join(f"{count} of {split}" for split, count in found.items())
-        total = sum(found.values())
-        warnings.append(f"{total} row{'s' if total > 1 else ''} ({parts}) {sentence}: {', '.join(first)}.")
 
 
 def _repeats(rows: Sequence[Row]) -> list[str]:
