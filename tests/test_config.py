@@ -80,8 +80,11 @@ def test_defaults_of_the_common_hyperparameters() -> None:
         "dropout": 0.0,
         "target_modules": None,
         "batch_size": 8,
+        "accumulation": 1,
         "warmup_ratio": 0.0,
+        "warmup_steps": 0,
         "schedule": "constant",
+        "restarts": 1,
         "weight_decay": 0.01,
     }
 
@@ -151,7 +154,12 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
     ("space.dropout", 1.0, "space.dropout", "below 1"),
     ("space.dropout", -0.1, "space.dropout", "at least 0"),
     ("space.batch_size", 0, "space.batch_size", "at least 1"),
+    ("space.accumulation", 0, "space.accumulation", "at least 1"),
+    ("space.accumulation", 1.5, "space.accumulation", "whole number"),
     ("space.warmup_ratio", 1, "space.warmup_ratio", "below 1"),
+    ("space.warmup_steps", -1, "space.warmup_steps", "at least 0"),
+    ("space.warmup_steps", {"type": "float", "low": 0, "high": 9.5}, "space.warmup_steps.type", "whole number"),
+    ("space.restarts", 0, "space.restarts", "at least 1"),
     ("space.weight_decay", -1, "space.weight_decay", "at least 0"),
     ("space.schedule", "step", "space.schedule", "constant, linear, cosine"),
     ("space.schedule", {"type": "int", "low": 1, "high": 2}, "space.schedule.type", "cannot be a range"),
@@ -170,6 +178,8 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
     ("search.top_k", 0, "search.top_k", "at least 1"),
     ("search.top_k_seeds", 0, "search.top_k_seeds", "at least 1"),
     ("search.concurrent", 0, "search.concurrent", "at least 1"),
+    ("search.patience", 0, "search.patience", "at least 1"),
+    ("search.patience", 1.5, "search.patience", "whole number"),
     ("search.time_budget_minutes", 0, "search.time_budget_minutes", "above 0"),
     ("search.asha", {"grace_epochs": 5}, "search.asha.grace_epochs", "most epochs of the space, 4"),
     ("search.asha", {"grace_epochs": 0}, "search.asha.grace_epochs", "above 0"),
@@ -307,6 +317,24 @@ def test_required_hyperparameters_are_unconditional() -> None:
     raw = deepcopy(VALID)
     raw["space"]["epochs"]["when"] = {"rank": [8]}
     assert "every trial" in problems(raw)["space.epochs.when"].rule
+
+
+def test_a_warm_up_is_a_share_or_a_number_of_steps() -> None:
+    raw = changed("space.warmup_ratio", 0.1)
+    raw["space"]["warmup_steps"] = 20
+    found = problems(raw)
+    assert list(found) == ["space.warmup_steps"]
+    assert "warmup_ratio, which is 0.1" in found["space.warmup_steps"].rule
+
+
+@pytest.mark.parametrize(
+    ("ratio", "steps"),
+    [(0.1, 0), (0.0, 20), (0.1, {"type": "choice", "values": [0, 20]}), ({"type": "choice", "values": [0, 0.1]}, 20)],
+)
+def test_a_warm_up_that_may_be_either_is_no_mistake(ratio: Any, steps: Any) -> None:
+    raw = changed("space.warmup_ratio", ratio)
+    raw["space"]["warmup_steps"] = steps
+    assert {"warmup_ratio", "warmup_steps"} <= load_config(None, base=raw).space.keys()
 
 
 def test_a_tasks_own_names_are_known_when_told() -> None:

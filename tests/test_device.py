@@ -16,6 +16,7 @@ from tuner.device import (
     cuda_dtype,
     empty_cache,
     find_devices,
+    fuses_attention,
     is_out_of_memory,
     memory_used_mb,
     mps_dtype,
@@ -169,6 +170,11 @@ def test_running_out_of_memory_is_known_by_class_word_and_cause() -> None:
     assert is_out_of_memory(wrapped)
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
     assert not is_out_of_memory(ValueError("out of memory"))
+
+
+@pytest.mark.parametrize(("device", "length", "fuses"), [("cpu", 512, False), ("cpu", 513, True), ("meta", 1, True)])
+def test_attention_is_fused_but_on_short_rows_of_a_cpu(device: str, length: int, fuses: bool) -> None:
+    assert fuses_attention(torch.empty(1, device=device), length) is fuses
 
 
 def test_what_an_actor_asks_of_ray() -> None:

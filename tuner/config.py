@@ -1,9 +1,10 @@
 """StudyConfig: one study as a frozen, validated object, or a ConfigError with every mistake at once.
 
 Pydantic models hold the shape and the rules of single fields; `config_space` has the entries of a search space,
-`config_score` weights and bands, `config_report` how outputs are judged, `config_rules` what ties parts together,
-`config_file` the way in from YAML and the command line. Knows nothing of models: whether a base has the named target
-modules, or a device is there, is checked by whoever owns that fact, still before a study launches.
+`config_score` weights and bands, `config_report` how outputs are judged, `config_judge` by which language model,
+`config_memory` what saves memory, `config_rules` what ties parts together, `config_file` the way in from YAML and the
+command line. Knows nothing of models: whether a base has the named target modules, or a device is there, is checked by
+whoever owns that fact, still before a study launches.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from pydantic import (
     model_validator,
 )
 
+from tuner.config_judge import JudgeConfig
+from tuner.config_memory import MemoryConfig
 from tuner.config_report import AlertConfig, BenchmarkConfig, RoundsConfig
 from tuner.config_rules import (
     COMMON_HYPERPARAMETERS,
@@ -67,6 +70,8 @@ __all__ = [
     "FloatRange",
     "GradeScores",
     "IntRange",
+    "JudgeConfig",
+    "MemoryConfig",
     "RoundsConfig",
     "ScoreConfig",
     "SearchConfig",
@@ -122,7 +127,9 @@ class AshaConfig(Frozen):
 
 class SearchConfig(Frozen):
     """How the space is searched. `concurrent` None means a quarter of the trials at once, more where the devices
-    need more to be busy; `time_budget_minutes` stops launching trials after it; `asha` None stops no trial early."""
+    need more to be busy; `time_budget_minutes` stops launching trials after it; `asha` None stops no trial for being
+    worse than others. `patience` stops a trial for its own sake: it is complete when so many reports in a row did not
+    better the best value so far of its task's quality metric on the validation rows; None lets it see all its rows."""
 
     trials: Annotated[Whole, Field(ge=1, le=100_000)] = 16
     seed: Seed = 0
@@ -130,6 +137,7 @@ class SearchConfig(Frozen):
     concurrent: Count | None = None
     reports_per_epoch: Annotated[Whole, Field(ge=1, le=1000)] = 2
     asha: AshaConfig | None = AshaConfig()
+    patience: Count | None = None
     top_k: Count = 3
     top_k_seeds: Annotated[Whole, Field(ge=1, le=100)] = 3
     time_budget_minutes: Annotated[Number, Field(gt=0)] | None = None
@@ -148,8 +156,10 @@ class StudyConfig(Frozen):
     search: SearchConfig = SearchConfig()
     score: ScoreConfig = ScoreConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
+    judge: JudgeConfig = JudgeConfig()
     alerts: AlertConfig = AlertConfig()
     rounds: RoundsConfig = RoundsConfig()
+    memory: MemoryConfig = MemoryConfig()
     devices: list[str] | Literal["auto"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     results: FilePath = Path("results")

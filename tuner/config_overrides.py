@@ -42,6 +42,8 @@ OVERRIDES: Mapping[str, Override] = {
     "test": Override("data.test", "File with the test rows.", "FILE", "text"),
     "text-column": Override("data.columns.text", "Column that holds the text.", "COLUMN", "text"),
     "label-column": Override("data.columns.label", "Column that holds the label.", "COLUMN", "text"),
+    "question-column": Override("data.columns.question", "Column that holds the question.", "COLUMN", "text"),
+    "answer-column": Override("data.columns.answer", "Column that holds the answer.", "COLUMN", "text"),
     "train-samples": Override("data.train_samples", "Use at most so many training rows.", "N"),
     "validation-samples": Override("data.validation_samples", "Use at most so many validation rows.", "N"),
     "test-samples": Override("data.test_samples", "Use at most so many test rows.", "N"),
@@ -51,6 +53,7 @@ OVERRIDES: Mapping[str, Override] = {
     "startup-trials": Override("search.startup_trials", "Spread so many over the space before the search learns.", "N"),
     "concurrent": Override("search.concurrent", "Train at most so many trials at once.", "N"),
     "reports-per-epoch": Override("search.reports_per_epoch", "Score each trial so often an epoch.", "N"),
+    "patience": Override("search.patience", "End a trial after so many reports without better quality.", "N"),
     "grace-epochs": Override("search.asha.grace_epochs", "Stop no trial before so many epochs.", "EPOCHS"),
     "reduction-factor": Override("search.asha.reduction_factor", "At each rung one in so many goes on.", "FACTOR"),
     "top-k": Override("search.top_k", "Train so many of the best again over several seeds.", "N"),
@@ -69,10 +72,16 @@ OVERRIDES: Mapping[str, Override] = {
         "space.target_modules", "Modules that get an adapter; slashes separate sets.", "A,B[/C,D]", "space"
     ),
     "batch-size": Override("space.batch_size", "Rows per training step.", _RANGE, "space"),
+    "accumulation": Override("space.accumulation", "Batches whose gradients make one step.", _RANGE, "space"),
     "warmup-ratio": Override("space.warmup_ratio", "Share of steps in which the learning rate rises.", _RANGE, "space"),
+    "warmup-steps": Override("space.warmup_steps", "Steps in which the learning rate rises.", _RANGE, "space"),
     "schedule": Override(
-        "space.schedule", "Learning rate after the warm-up: constant, linear or cosine.", "NAME|A,B", "space"
+        "space.schedule",
+        "Learning rate after the warm-up: constant, linear, cosine or cosine_with_restarts.",
+        "NAME|A,B",
+        "space",
     ),
+    "restarts": Override("space.restarts", "Cycles of cosine_with_restarts.", _RANGE, "space"),
     "weight-decay": Override("space.weight_decay", "Weight decay of AdamW.", _RANGE, "space"),
 }
 """Every option that any task has, by its name without the two dashes. A task's own hyperparameters come on top."""

@@ -22,13 +22,16 @@ COMMON_HYPERPARAMETERS: Mapping[str, Any] = {
     "dropout": 0.0,
     "target_modules": None,  # the attention's query and value of the base
     "batch_size": 8,
+    "accumulation": 1,  # micro-batches of batch_size rows in one optimizer step
     "warmup_ratio": 0.0,
+    "warmup_steps": 0,  # above 0 it counts instead of warmup_ratio
     "schedule": "constant",
+    "restarts": 1,  # cycles of cosine_with_restarts
     "weight_decay": 0.01,
 }
 """Every space may name these; what it does not name has this value."""
 
-SCHEDULES = ("constant", "linear", "cosine")
+SCHEDULES = ("constant", "linear", "cosine", "cosine_with_restarts")
 COMPONENTS = ("efficiency", "quality", "preservation")
 WHOLE, NUMBER, WORDS = "whole", "number", "words"
 
@@ -62,8 +65,11 @@ _DOMAINS: Mapping[str, _Rule] = {
     "dropout": (NUMBER, lambda v: _is_number(v) and 0 <= v < 1, "must be at least 0 and below 1", "Try 0.0 or 0.1."),
     "target_modules": (WORDS, _are_modules, "must be a list of different module names", "Write [query, value]."),
     "batch_size": (WHOLE, lambda v: _is_whole(v) and v >= 1, "must be a whole number of at least 1", "Try 8."),
+    "accumulation": (WHOLE, lambda v: _is_whole(v) and v >= 1, "must be a whole number of at least 1", "Try 2."),
     "warmup_ratio": (NUMBER, lambda v: _is_number(v) and 0 <= v < 1, "must be at least 0 and below 1", "Try 0.1."),
+    "warmup_steps": (WHOLE, lambda v: _is_whole(v) and v >= 0, "must be a whole number of at least 0", "Try 10."),
     "schedule": (WORDS, lambda v: v in SCHEDULES, f"must be one of {', '.join(SCHEDULES)}", "constant is the default."),
+    "restarts": (WHOLE, lambda v: _is_whole(v) and v >= 1, "must be a whole number of at least 1", "Try 2."),
     "weight_decay": (NUMBER, lambda v: _is_number(v) and v >= 0, "must be a number of at least 0", "Try 0.01."),
 }
 
@@ -89,6 +95,7 @@ def space_problems(space: Mapping[str, Entry], order: Collection[str]) -> Iterat
     for name, entry in space.items():
         yield from _domain_problems(name, entry)
         yield from _condition_problems(name, entry, names, space)
+    yield from _warmup_problems(space)
 
 
 def end_problems(name: str, raw: Any) -> Iterator[Problem]:
@@ -175,6 +182,15 @@ def _domain_problems(name: str, entry: Entry) -> Iterator[Problem]:
                 yield Problem(f"{where}.values[{position}]", value, rule, cure)
     elif not allowed(entry.value):
         yield Problem(where, entry.value, rule, cure)
+
+
+def _warmup_problems(space: Mapping[str, Entry]) -> Iterator[Problem]:
+    """A warm-up that is given twice."""
+    entries = (space.get("warmup_ratio"), space.get("warmup_steps"))
+    ratio, steps = (entry.value if isinstance(entry, Constant) else 0 for entry in entries)
+    if _is_number(ratio) and _is_number(steps) and ratio > 0 and steps > 0:
+        rule = f"cannot stand beside warmup_ratio, which is {ratio}"
+        yield Problem("space.warmup_steps", steps, rule, "Keep one of the two.")
 
 
 def _condition_problems(name: str, entry: Entry, names: list[str], space: Mapping[str, Entry]) -> Iterator[Problem]:

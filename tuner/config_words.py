@@ -43,8 +43,9 @@ def problems_of(error: ValidationError, root: type[BaseModel]) -> list[Problem]:
 
 def _problem(found: dict[str, Any], root: type[BaseModel]) -> Problem:
     kind, loc, value, ctx = found["type"], found["loc"], found["input"], found.get("ctx", {})
-    if loc[-1:] == ("webhook",):
-        value = "(not shown)"  # who has a webhook's address can post there
+    if loc[-1:] == ("webhook",) or (loc[:1] == ("judge",) and not isinstance(value, int | float | None)):
+        # who has a webhook's address can post there; what is wrong with a judge may be its key in the wrong place
+        value = "(not shown)"
     name = _name(loc)
     if kind == "missing":
         return Problem(name, None, "must be given", f"Add '{loc[-1]}: ...'.")

@@ -134,6 +134,58 @@ def test_out_of_memory_in_a_pack_halves_it(toy_bases: dict[str, Path], where: st
         assert furthest(weights(packing, letter), alone(toy_bases["bert"], letter)) < 1e-5
 
 
+@pytest.mark.parametrize("fails_at", [2, 3])
+def test_a_step_that_fails_half_way_leaves_no_gradient_behind(toy_bases: dict[str, Path], fails_at: int) -> None:
+    """In the `fails_at`-th of three micro-batches, once: the whole step is tried again in halves."""
+
+    def run(fault: bool) -> tuple[Packing, Wrapped]:
+        def before(what: str, pack: Pack, rows: Sequence[Sequence[int]]) -> None:
+            if fault and len(task.seen) == fails_at:
+                raise torch.OutOfMemoryError
+
+        packing, task = wrapped(toy_bases["bert"], before, "")
+        for letter, passes in {"a": 3, "b": 2, "c": 3}.items():
+            packing.start(make_spec(letter, seed=ord(letter), dropout=0.1, batch_size=4, accumulation=passes))
+        for _ in range(3):
+            packing.step("abc")
+        return packing, task
+
+    packing, task = run(fault=True)
+    assert [count for _, count in task.seen[: fails_at + 3]][-3:] == [1, 1, 1]  # "a" alone, from its first again
+    expected, _ = run(fault=False)
+    for letter in "abc":
+        found, wanted = (each.trials[letter].progress for each in (packing, expected))
+        assert (found.steps, found.samples, found.tokens) == (3, wanted.samples, wanted.tokens)
+        assert found.gradient_norm == pytest.approx(wanted.gradient_norm, abs=1e-6)
+        assert found.loss_sum == pytest.approx(wanted.loss_sum, abs=1e-5)
+        assert furthest(weights(packing, letter), weights(expected, letter)) < 1e-5
+
+
+def test_nan_in_a_micro_batch_leaves_the_bits_of_the_others(toy_bases: dict[str, Path]) -> None:
+    def run(fault: bool) -> Packing:
+        packing = make_packing(toy_bases["bert"])
+        for letter, passes in {"a": 3, "b": 2, "c": 1}.items():
+            packing.start(make_spec(letter, seed=ord(letter), dropout=0.1, batch_size=4, accumulation=passes))
+        real, calls = packing.task.losses, []
+
+        def losses(pack: Pack, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+            calls.append(len(rows))
+            found = real(pack, rows)
+            if fault and calls == [3, 2]:  # the second micro-batch of "a" and "b"
+                found = found * torch.tensor([1.0] * len(rows[0]) + [torch.nan] * len(rows[1]))
+            return found
+
+        packing.task.losses = losses  # type: ignore[method-assign]
+        packing.step("abc")
+        return packing
+
+    spoilt, clean = run(fault=True), run(fault=False)
+    assert spoilt.trials["b"].failure is not None
+    assert spoilt.trials["b"].progress.steps == 0
+    for letter in "ac":
+        assert furthest(weights(spoilt, letter), weights(clean, letter)) == 0
+
+
 def test_every_member_takes_a_step_in_the_turn_in_which_memory_runs_out(toy_bases: dict[str, Path]) -> None:
     def before(what: str, pack: Pack, rows: Sequence[Sequence[int]]) -> None:
         if len(pack.members) > 2:

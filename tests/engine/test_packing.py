@@ -4,6 +4,8 @@ stopped."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,13 @@ import torch
 from tests.engine import toy
 from tests.engine.test_usage import MEASURED
 from tests.engine.toy import furthest, make_packing, make_spec, make_splits, train, weights
-from tuner.engine.contract import TrialSpec
+from tuner.config import BandConfig
+from tuner.engine.contract import Report, TrialSpec
 from tuner.engine.packing import Packing
 from tuner.engine.usage import Usage
 from tuner.errors import StoreError, TrialError
 from tuner.lora.adapter import pack_checkpoint, unpack_checkpoint
+from tuner.lora.packed import Pack
 
 
 def company(kind: str = "bert") -> list[TrialSpec]:
@@ -51,6 +55,62 @@ def test_packed_equals_solo(toy_bases: dict[str, Path], kind: str, steps: int) -
     for spec in specs:
         assert furthest(weights(packing, spec.trial_id), solo(toy_bases[kind], spec, steps)) < 1e-5
     assert furthest(weights(packing, "b"), start) > 0.005
+
+
+def accumulated(spec: TrialSpec, batch: int, accumulation: int) -> TrialSpec:
+    return replace(spec, params={**spec.params, "batch_size": batch, "accumulation": accumulation})
+
+
+def test_accumulation_is_one_larger_batch(toy_bases: dict[str, Path]) -> None:
+    """Beside one another; 40 rows make steps of 16, 16 and 8, and of 15, 15 and 10."""
+    packing, larger = make_packing(toy_bases["bert"]), make_packing(toy_bases["bert"])
+    every = toy.EVERYWHERE["bert"]
+    whole = {"a": (4, 4), "b": (3, 5), "c": (16, 1), "d": (8, 99)}
+    for letter, (batch, accumulation) in whole.items():
+        spec = make_spec(letter, seed=ord(letter), epochs=9, schedule="cosine", warmup_steps=2, target_modules=every)
+        packing.start(accumulated(spec, batch, accumulation))
+        larger.start(accumulated(spec, batch * accumulation, 1))
+    start = weights(packing, "a")
+    for _ in range(6):
+        packing.step("abcd")
+        larger.step("abcd")
+        for letter in whole:
+            found, wanted = (each.trials[letter].progress for each in (packing, larger))
+            assert (found.steps, found.samples, found.tokens) == (wanted.steps, wanted.samples, wanted.tokens)
+            assert found.loss_sum == pytest.approx(wanted.loss_sum, rel=1e-6)
+            assert found.gradient_norm == pytest.approx(wanted.gradient_norm, rel=1e-5)
+            assert furthest(weights(packing, letter), weights(larger, letter)) < 1e-6
+    assert furthest(weights(packing, "a"), start) > 0.002
+    assert packing.trials["d"].progress.steps == 6  # all rows in each step
+    assert packing.trials["d"].progress.samples == 240
+
+
+def test_accumulating_in_a_pack_equals_solo_with_dropout(toy_bases: dict[str, Path]) -> None:
+    packing = make_packing(toy_bases["bert"])
+    specs = [
+        accumulated(spec, batch, times)
+        for spec, (batch, times) in zip(company(), [(3, 4), (7, 2), (5, 1), (4, 99)], strict=True)
+    ]
+    for spec in specs:
+        packing.start(spec)
+    train(packing, "abcd", 12)
+    for spec in specs:
+        assert furthest(weights(packing, spec.trial_id), solo(toy_bases["bert"], spec, 12)) < 1e-5
+
+
+def test_micro_batches_of_a_step_have_masks_of_their_own(toy_bases: dict[str, Path]) -> None:
+    packing = make_packing(toy_bases["bert"])
+    packing.start(make_spec(seed=6, batch_size=4, accumulation=3, dropout=0.5))
+    real, seen = packing.task.losses, []
+
+    def losses(pack: Pack, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        seen.append((pack.members[0].seed, pack.members[0].step))
+        return real(pack, rows)
+
+    packing.task.losses = losses  # type: ignore[method-assign]
+    train(packing, ["a"], 2)
+    assert len(set(seen)) == 6
+    assert [seen[0], seen[3]] == [(6, 0), (6, 1)]  # those of a step that has no other
 
 
 def test_who_joins_late_or_beside_one_who_leaves_equals_solo(toy_bases: dict[str, Path]) -> None:
@@ -121,8 +181,11 @@ def test_the_best_is_kept_when_later_reports_are_worse(toy_bases: dict[str, Path
     assert packing.evaluate("a", "validation")["score"] == pytest.approx(max(scores), abs=1e-6)
 
 
-def test_a_stopped_trial_goes_on_elsewhere_as_if_it_had_not(toy_bases: dict[str, Path]) -> None:
-    spec = make_spec(dropout=0.2, schedule="cosine", warmup_ratio=0.1, epochs=4, batch_size=7)
+@pytest.mark.parametrize(("batch", "accumulation"), [(7, 1), (3, 2)])
+def test_a_stopped_trial_goes_on_elsewhere_as_if_it_had_not(
+    toy_bases: dict[str, Path], batch: int, accumulation: int
+) -> None:
+    spec = accumulated(make_spec(dropout=0.2, schedule="cosine", warmup_ratio=0.1, epochs=4), batch, accumulation)
     going = make_packing(toy_bases["bert"])
     going.start(spec)
     reports = []
@@ -193,6 +256,96 @@ def test_reports_and_epochs(toy_bases: dict[str, Path], batch: int, reports: int
     assert found[-1].metrics["step"] == 2 * -(-40 // batch)
     costs = packing.task.row_costs()
     assert found[-1].metrics["tokens_seen"] == 2 * sum(costs)
+
+
+def until_done(packing: Packing) -> list[Report]:
+    """The reports of the only trial, to its last."""
+    found: list[Report] = []
+    while not found or not found[-1].done:
+        found += packing.advance(["a"])
+    return found
+
+
+def with_qualities(packing: Packing, qualities: Sequence[float]) -> Packing:
+    """Judged so at its reports, one after another."""
+    real, left = packing.task.evaluate, iter(qualities)
+
+    def evaluate(pack: Pack, split: str) -> list[dict[str, float]]:
+        (found,) = real(pack, split)
+        return [{**found, packing.spec.quality: next(left)}]
+
+    packing.task.evaluate = evaluate  # type: ignore[method-assign]
+    return packing
+
+
+@pytest.mark.parametrize(
+    ("qualities", "patience", "ends", "early"),
+    [
+        ([0.5, 0.5, 0.5, 0.5, 0.5, 0.5], 2, 2, True),
+        ([0.5, 0.6, 0.55, 0.6, 0.7, 0.6], 3, 5, False),  # never three in a row
+        ([0.5, 0.6, 0.55, 0.6, 0.7, 0.6], 2, 3, True),
+        ([0.9, 0.8, 0.7, 0.6, 0.5, 0.4], 1, 1, True),
+        ([0.5, 0.6, 0.7, 0.8, 0.8, 0.8], 2, 5, False),  # at the last row patience has nothing left to stop
+    ],
+)
+def test_a_trial_ends_when_its_quality_does_not_improve(
+    toy_bases: dict[str, Path], qualities: list[float], patience: int, ends: int, early: bool
+) -> None:
+    packing = with_qualities(make_packing(toy_bases["bert"], search__patience=patience), qualities)
+    packing.start(make_spec(epochs=3))
+    reports = until_done(packing)
+    assert reports[-1].index == ends
+    assert {report.status for report in reports} == {"ok"}
+    assert [report.metrics.get("stopped_early") for report in reports] == [None] * ends + [1.0 if early else None]
+    assert packing.samples_left() == 0
+
+
+def test_where_less_is_better_a_rise_is_no_improvement(toy_bases: dict[str, Path]) -> None:
+    falling = [0.9, 0.8, 0.7, 0.75, 0.8, 0.9]
+    packing = with_qualities(make_packing(toy_bases["bert"], search__patience=2), falling)
+    packing.bands["quality"] = BandConfig(excellent=0.1, good=0.5, average=0.8, higher_is_better=False)
+    packing.start(make_spec(epochs=3))
+    assert until_done(packing)[-1].index == 4
+
+
+def test_patience_changes_nothing_before_it_ends_a_trial(toy_bases: dict[str, Path]) -> None:
+    spec = make_spec(epochs=4, dropout=0.1, learning_rate=1e-6)  # too slow to change an answer
+    patient, going = make_packing(toy_bases["bert"], search__patience=3), make_packing(toy_bases["bert"])
+    for packing in (patient, going):
+        packing.start(spec)
+    checkpoints, reports = [], []
+    while not reports or not reports[-1].done:
+        for report in patient.advance(["a"]):
+            reports.append(report)
+            checkpoints.append(patient.checkpoint("a"))
+    assert [report.index for report in reports] == [0, 1, 2, 3]
+    without: list[Report] = []
+    while len(without) < 4:
+        without += going.advance(["a"])
+    assert not without[-1].done
+    for kind in ("weights", "average", "first", "second"):
+        assert furthest(patient.store.tensors(0, kind), going.store.tensors(0, kind)) == 0
+    # the count goes through checkpoints, that of the last report included: it is given again, and nothing is trained
+    for number, left in ((1, [2, 3]), (3, [4])):
+        resumed = make_packing(toy_bases["bert"], search__patience=3)
+        resumed.start(spec, checkpoints[number])
+        again = until_done(resumed)
+        assert [report.index for report in again] == left
+        assert again[-1].metrics["stopped_early"] == 1.0
+        assert again[-1].samples == reports[-1].samples
+        assert furthest(weights(resumed, "a"), weights(patient, "a")) == 0
+
+
+def test_a_checkpoint_without_the_count_begins_it(toy_bases: dict[str, Path]) -> None:
+    packing = make_packing(toy_bases["bert"], search__patience=2)
+    packing.start(make_spec(epochs=4, learning_rate=1e-6))
+    while not packing.advance(["a"]):
+        pass
+    groups, state = unpack_checkpoint(packing.checkpoint("a"))
+    for name in ("best_quality", "stale"):
+        del state["progress"][name]
+    packing.start(make_spec(epochs=4, learning_rate=1e-6), pack_checkpoint(groups, state))
+    assert [report.index for report in until_done(packing)] == [1, 2, 3]
 
 
 def test_learning_happens(toy_bases: dict[str, Path]) -> None:

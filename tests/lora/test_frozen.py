@@ -57,3 +57,25 @@ def test_only_bf16_on_a_cpu_is_laid_out() -> None:
     assert not blocks_frozen_weights(torch.zeros(2, 2))
     assert not blocks_frozen_weights(torch.zeros(2, 2, dtype=torch.float16))
     assert not blocks_frozen_weights(torch.zeros(2, 2, dtype=torch.bfloat16, device="meta"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("learns_before", [False, True])
+def test_a_layer_in_4_bits_is_that_of_its_rounded_weights(dtype: torch.dtype, learns_before: bool) -> None:
+    bnb = pytest.importorskip("bitsandbytes", reason="4-bit layers need bitsandbytes")
+    torch.manual_seed(0)
+    layer = bnb.nn.Linear4bit(128, 64, compute_dtype=dtype, quant_type="nf4").to(dtype).eval()
+    given = layer.weight.data.clone()
+    layer.to("cpu").requires_grad_(False)
+    frozen = Frozen(layer)
+    rounded = bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+    assert 0 < (rounded - given).abs().max() < 0.2 * given.abs().max()
+    frozen.forward(torch.randn(3, 128).to(dtype))  # as in generation, before any gradient is asked for
+    x = torch.randn(5, 128).to(dtype).requires_grad_(learns_before)
+    anchored = x if learns_before else x.clone().requires_grad_()
+    y = FrozenLinear.apply(anchored, frozen)
+    expected = F.linear(x, rounded, layer.bias)
+    torch.testing.assert_close(y, expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+    g = torch.randn(5, 64).to(dtype)
+    y.backward(g)
+    torch.testing.assert_close(anchored.grad, g @ rounded, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])

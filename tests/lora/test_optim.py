@@ -6,21 +6,31 @@ import math
 
 import pytest
 import torch
-from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
+from transformers import (
+    get_cosine_schedule_with_warmup,
+    get_cosine_with_hard_restarts_schedule_with_warmup,
+    get_linear_schedule_with_warmup,
+)
 
 from tuner.lora.optim import AVERAGING, Schedule, adamw_step, average_step, gradient_norms
 from tuner.lora.parameters import AdapterShape, ParameterStore, Site
 
-REFERENCES = {"linear": get_linear_schedule_with_warmup, "cosine": get_cosine_schedule_with_warmup}
+REFERENCES = {
+    "linear": get_linear_schedule_with_warmup,
+    "cosine": get_cosine_schedule_with_warmup,
+    "cosine_with_restarts": get_cosine_with_hard_restarts_schedule_with_warmup,
+}
+KINDS = [("linear", 1), ("cosine", 1), *(("cosine_with_restarts", restarts) for restarts in (1, 2, 3, 7, 40))]
 
 
-@pytest.mark.parametrize("kind", ["linear", "cosine"])
+@pytest.mark.parametrize(("kind", "restarts"), KINDS)
 @pytest.mark.parametrize("warmup", [0, 5])
-def test_decay_is_that_of_transformers(kind: str, warmup: int) -> None:
+def test_decay_is_that_of_transformers(kind: str, restarts: int, warmup: int) -> None:
     total = 30
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-    reference = REFERENCES[kind](optimizer, warmup, total)
-    ours = Schedule(0.1, total, warmup, kind)
+    cycles = {"num_cycles": restarts} if kind == "cosine_with_restarts" else {}
+    reference = REFERENCES[kind](optimizer, warmup, total, **cycles)
+    ours = Schedule(0.1, total, warmup, kind, restarts)
     for step in range(total):
         if step >= warmup:
             assert ours.rate(step) == pytest.approx(reference.get_last_lr()[0], rel=1e-9, abs=1e-12)
@@ -28,6 +38,12 @@ def test_decay_is_that_of_transformers(kind: str, warmup: int) -> None:
         reference.step()
     assert ours.rate(total) == pytest.approx(0, abs=1e-12)
     assert ours.rate(total + 5) == pytest.approx(0, abs=1e-12)  # never below zero, never up again
+
+
+def test_each_cycle_starts_at_the_peak() -> None:
+    schedule = Schedule(1.0, 44, 4, "cosine_with_restarts", 4)
+    assert [step for step in range(4, 44) if schedule.rate(step) == 1.0] == [4, 14, 24, 34]
+    assert schedule.rate(13) < 0.05
 
 
 def test_warmup_rises_in_equal_steps_and_wastes_none() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -122,6 +126,80 @@ def test_a_module_used_twice_gathers_both_gradients() -> None:
     found = store.layout.trimmed(store.gradients[0], shape)
     torch.testing.assert_close(found["lora.A"], tensors["lora.A"].grad)
     torch.testing.assert_close(found["lora.B"], tensors["lora.B"].grad)
+
+
+def test_layers_that_read_the_same_memory_at_one_place_share_what_is_padded() -> None:
+    _, _, store, _, _ = build()
+    pack = Pack(store, [Member(slot, 1.0, 0.5, seed=slot) for slot in range(3)], torch.float32, train=True)
+    pack.bring(COUNTS)
+    x = torch.randn(1, 8, 6)
+    padded, mask = pack.padded(x[0], "place")
+    again, same = pack.padded(x.flatten(0, 1), "place")  # another view of it
+    assert again is padded
+    assert same is mask
+    assert not torch.equal(pack.padded(x[0], "elsewhere")[0], padded)  # a mask of its own
+    torch.testing.assert_close(pack.padded(x[0] * 2, "place")[0], padded * 2)
+    pack.padded(x[0], "place")
+    pack.bring([8, 0, 0])
+    assert pack.padded(x[0], "place")[0].shape == (3, 8, 6)  # nothing is left of the batch before
+
+
+def test_what_was_padded_keeps_its_memory_from_the_next_input() -> None:
+    """Else the allocator puts the next input where the last one lay, and it is taken for that."""
+    _, _, store, _, _ = build()
+    pack = Pack(store, [Member(0, 1.0), Member(1, 1.0)], torch.float32, train=True)
+    pack.bring([3, 1])  # uneven, so that what is padded is a copy
+    memory = np.ones((4, 6), dtype=np.float32)
+    pack.padded(torch.from_numpy(memory), "place")
+    held = weakref.ref(memory)
+    del memory
+    assert held() is not None
+    pack.bring([3, 1])
+    assert held() is None
+
+
+def test_a_pack_is_freed_without_the_collector() -> None:
+    model, context, store, _, _ = build()
+    pack = Pack(store, [Member(0, 1.0)], torch.float32, train=True)
+    pack.bring([4])
+    context.pack = pack
+    x = model["lora"](torch.randn(4, 6)) @ torch.randn(5, 6)  # what is padded next has a graph that holds the pack
+    y = model["lora"](x)
+    gone = weakref.ref(pack)
+    gc.disable()
+    try:
+        y.sum().backward()
+        context.pack = None
+        del pack, x, y
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_gradients_replace_what_the_store_holds_or_are_added() -> None:
+    model, context, store, _, _ = build()
+    x = torch.randn(3, 6)
+    for add, times in ((False, 1), (True, 2), (True, 3), (False, 1)):
+        context.pack = Pack(store, [Member(2, 1.0)], torch.float32, train=True)
+        context.pack.bring([3])
+        model["lora"](x).sum().backward()
+        context.pack.flush_gradients(add=add)
+        if times == 1:
+            once = store.gradients.clone()
+        assert once[2].any()
+        torch.testing.assert_close(store.gradients, once * times)
+    assert not store.gradients[[0, 1]].any()
+
+
+@pytest.mark.parametrize("shape", [(8, 6), (1, 8, 6), (2, 4, 6)])
+def test_leading_dimensions_stay(shape: tuple[int, ...]) -> None:
+    model, context, store, _, _ = build()
+    context.pack = Pack(store, [Member(slot, SCALES[slot]) for slot in range(3)], torch.float32, train=True)
+    context.pack.bring(COUNTS)
+    x = torch.randn(8, 6)
+    y = model["lora"](x.view(shape))
+    assert y.shape == (*shape[:-1], 5)
+    assert torch.equal(y.view(8, 5), model["lora"](x))
 
 
 @pytest.mark.parametrize("counts", [[2, 2], [1, 3, 2], [4]])

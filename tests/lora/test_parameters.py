@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -125,3 +127,37 @@ def test_unknown_names_are_refused_and_size_is_what_is_saved() -> None:
     assert store.size_mb(0) == pytest.approx(sum(v.numel() for v in store.tensors(0).values()) * 4 / 1e6)
     with pytest.raises(KeyError):
         store.layout.fill(store.weights[0], {"b.A": torch.zeros(2, 4)})  # nobody uses b, so it has no place
+
+
+def test_rows_are_held_up_to_the_last_slot_that_is_taken() -> None:
+    store = ParameterStore(SITES, 33, torch.device("cpu"))
+    shape = AdapterShape(2, frozenset({SITES[0].name}), frozenset())
+    store.put(1, shape, drawn(shape, 0))
+    assert len(store.weights) == len(store.first) == 2
+    store.put(4, shape, drawn(shape, 1))
+    assert len(store.weights) == 5
+    store.free(4)
+    assert len(store.weights) == 2
+    assert same(store.tensors(1), drawn(shape, 0))
+
+
+def test_an_adapter_that_finds_no_memory_leaves_the_others_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ParameterStore(SITES, 3, torch.device("cpu"))
+    shape = AdapterShape(2, frozenset({SITES[0].name}), frozenset())
+    store.put(0, shape, drawn(shape, 0))
+    real, left = torch.zeros, 2
+
+    def full(*args: Any, **settings: Any) -> torch.Tensor:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise torch.OutOfMemoryError
+        return real(*args, **settings)
+
+    monkeypatch.setattr(torch, "zeros", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        store.put(1, AdapterShape(8, frozenset({SITES[0].name}), frozenset()), {})
+    monkeypatch.undo()
+    assert store.shapes[1] is None
+    assert same(store.tensors(0), drawn(shape, 0))
+    assert len(store.weights) == len(store.average) == len(store.first) == 1

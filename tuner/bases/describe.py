@@ -1,7 +1,7 @@
 """What a base model is, read from its small files alone: no weights, no torch.
 
-`base_model` holds a short name of an embedded base (minilm), a local folder, or a hub id with an optional revision.
-The facts are enough to refuse a wrong config before anything heavy starts.
+`base_model` holds a short name of an embedded base (minilm, shoe_chat), a local folder, or a hub id with an optional
+revision. The facts are enough to refuse a wrong config before anything heavy starts.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner.bases import minilm
+from tuner.bases import minilm, shoe_chat
 from tuner.errors import BaseModelError
 
-EMBEDDED = {"minilm": minilm.locate}
+EMBEDDED = {"minilm": (minilm.locate, minilm.SHA256), "shoe_chat": (shoe_chat.locate, shoe_chat.SHA256)}
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
@@ -42,8 +42,8 @@ class BaseFacts:
 def describe(base_model: str, revision: str | None = None) -> BaseFacts:
     """Look a base up. Raises BaseModelError if it is not there, is not a model or has no safetensors."""
     if base_model in EMBEDDED:
-        folder = EMBEDDED[base_model]()
-        return _from_folder(base_model, folder, minilm.SHA256)
+        locate, checksum = EMBEDDED[base_model]
+        return _from_folder(base_model, locate(), checksum)
     path = Path(base_model).expanduser()
     if path.is_dir():
         return _from_folder(base_model, path, "")
@@ -53,6 +53,20 @@ def describe(base_model: str, revision: str | None = None) -> BaseFacts:
             "nor a hub id."
         )
     return _from_hub(base_model, revision)
+
+
+def companion(facts: BaseFacts, name: str) -> Path | None:
+    """A small file that lies beside the weights (tokenizer.json), None where the base has none."""
+    folder = Path(facts.source)
+    if folder.is_dir():
+        path = folder / name
+        return path if path.is_file() else None
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(facts.source, name, revision=facts.revision))
+    except Exception:  # what is not there and what cannot be reached look alike; the config was reached before
+        return None
 
 
 def _from_folder(name: str, folder: Path, checksum: str) -> BaseFacts:

@@ -46,6 +46,15 @@ def load_classifier(facts: BaseFacts, labels: int) -> nn.Module:
     return model.eval()
 
 
+def load_causal(facts: BaseFacts, dtype: torch.dtype, **options: Any) -> nn.Module:
+    """The base with its language-model head, in eval mode, on the CPU where no option of transformers says otherwise.
+    Raises BaseModelError."""
+    from transformers import AutoModelForCausalLM
+
+    model: nn.Module = _open(AutoModelForCausalLM, facts, use_safetensors=True, dtype=dtype, **options)
+    return model.eval()
+
+
 def load_tokenizer(facts: BaseFacts) -> Any:
     """The base's tokenizer. Raises BaseModelError."""
     from transformers import AutoTokenizer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tuner.device import memory_used_mb, synchronize
 from tuner.engine.contract import TrialSpec
@@ -30,7 +30,9 @@ class Measured:
 
 
 def measure(packing: Packing, specs: Sequence[TrialSpec], base_mb: float) -> Measured:
-    """Train `specs` for a few steps and forget them. One thread only, on a packing that holds no trial."""
+    """Train `specs` for a few steps of one micro-batch and forget them: a row costs the same however many micro-batches
+    a step has. One thread only, on a packing that holds no trial."""
+    specs = [replace(spec, params={**spec.params, "accumulation": 1}) for spec in specs]
     ids = [spec.trial_id for spec in specs]
     try:
         for spec in specs:

@@ -1,8 +1,12 @@
-"""The one training loop: a pack of trials on one frozen base, one micro-batch of each a step. Knows no Ray and no
+"""The one training loop: a pack of trials on one frozen base, one optimizer step of each at a time. Knows no Ray and no
 threads.
 
     rows of every member -> one forward -> loss of each row -> mean per member -> one backward -> a step of each
     member's own AdamW
+
+A member that accumulates brings its rows in several micro-batches: the pack passes through the base so many times,
+each time with the members that have one left, before anyone steps. No step ends between two passes, so a checkpoint
+knows nothing of gradients.
 
 Members do not mix (see `lora.packed`), so a trial learns what it would learn alone. A member whose loss or gradient
 is not finite is reported and left out of the step, the others go on. When memory runs out the pack is halved and the
@@ -67,7 +71,8 @@ class Packing:
         self.device = device
         self.max_pack = max_pack
         self.limit = max_pack  # members of one step; halved when memory runs out
-        self.store = ParameterStore(task.sites, max_pack + 1, device.torch)
+        compressed = config.memory.optimizer_8bit
+        self.store = ParameterStore(task.sites, max_pack + 1, device.torch, compressed=compressed)
         self.trials: dict[str, Trial] = {}
         self.costs = task.row_costs()
         self.bands = {**spec.bands, **config.score.bands}
@@ -82,20 +87,28 @@ class Packing:
         free = [slot for slot in range(self.max_pack) if slot not in taken]
         if not free:
             raise TrialError("failed", f"the engine is full: it holds {self.max_pack} trials already")
-        plan = TrialPlan(spec, self.costs, self.config.search.reports_per_epoch)
+        search = self.config.search
+        plan = TrialPlan(spec, self.costs, search.reports_per_epoch, search.patience)
         trial = Trial(plan, free[0], self.device.torch)
         shape = self.task.shape(spec.params)
         if checkpoint is None:
-            self.store.put(trial.slot, shape, initial_tensors(self.task.sites, shape, spec.seed))
+            self._place(trial.slot, shape, initial_tensors(self.task.sites, shape, spec.seed))
         else:
             groups, state = self._read(checkpoint, shape)
-            self.store.put(trial.slot, shape, groups["weights"])
+            self._place(trial.slot, shape, groups["weights"])
             for kind in _STATE[1:]:
                 self.store.restore(trial.slot, kind, groups[kind])
             trial.progress = Progress(**state["progress"])
             trial.steps.fill_(trial.progress.steps)
             trial.best = groups.get("best", {})
         self.trials[spec.trial_id] = trial
+
+    def _place(self, slot: int, shape: AdapterShape, weights: Mapping[str, torch.Tensor]) -> None:
+        """Put an adapter into the store. Raises TrialError if there is no memory for it; the others are untouched."""
+        try:
+            self.store.put(slot, shape, weights)
+        except Exception as error:
+            raise TrialError(*_failure(error)) from error
 
     def stop(self, trial_id: str) -> None:
         """Forget a trial."""
@@ -109,27 +122,27 @@ class Packing:
         groups = {kind: self.store.tensors(trial.slot, kind) for kind in _STATE}
         if trial.best:
             groups["best"] = trial.best
-        progress = asdict(trial.progress)
-        if not math.isfinite(progress["best_score"]):
-            progress.pop("best_score")
+        # before the first report nothing is the best: JSON has no infinity, which is the default
+        progress = {name: value for name, value in asdict(trial.progress).items() if value != -math.inf}
         return pack_checkpoint(
             groups, {"progress": progress, "trial_id": trial_id, "params": dict(trial.plan.spec.params)}
         )
 
     def samples_left(self) -> int:
         """Training rows that the trials held here still ask for."""
-        going = [trial for trial in self.trials.values() if trial.failure is None]
+        every = self.trials.values()
+        going = [trial for trial in every if trial.failure is None and not trial.plan.finished(trial.progress)]
         return sum(trial.plan.total_samples - trial.progress.samples for trial in going)
 
     def advance(self, ids: Sequence[str]) -> list[Report]:
-        """One step of these trials, and the reports of those who have reached one. A trial that has seen all its rows
+        """One step of these trials, and the reports of those who have reached one. A trial that has come to its end
         trains no more: it reports again."""
         finished = [i for i in ids if self._trial(i).plan.finished(self._trial(i).progress)]
         arrived = self.step([trial_id for trial_id in ids if trial_id not in finished])
         return self.report([*finished, *arrived]) if finished or arrived else []
 
     def step(self, ids: Sequence[str]) -> list[str]:
-        """One micro-batch of each of these trials; those whose report is due, or who failed, are returned."""
+        """One optimizer step of each of these trials; those whose report is due, or who failed, are returned."""
         trials = [self._trial(trial_id) for trial_id in ids]
         started = time.perf_counter()
         seen = self._apart([trial for trial in trials if trial.failure is None], self._forward_backward)
@@ -181,10 +194,11 @@ class Packing:
 
     @torch.no_grad()
     def _with_best(self, trial: Trial, work: Callable[[Pack], Result]) -> Result:
-        """`work` on a pack of the trial's best adapter alone, in the spare slot. Raises TrialError if it fails."""
-        shape, spare = self.task.shape(trial.plan.spec.params), self.max_pack
-        self.store.put(spare, shape, trial.best or self.store.tensors(trial.slot, "average"))
+        """`work` on a pack of the trial's best adapter alone, in a free slot. Raises TrialError if it fails."""
+        shape = self.task.shape(trial.plan.spec.params)
+        spare = next(slot for slot, taken in enumerate(self.store.shapes) if taken is None)
         try:
+            self.store.put(spare, shape, trial.best or self.store.tensors(trial.slot, "average"))
             return work(self._at_rest([Member(spare, trial.plan.scale)]))
         except Exception as error:
             raise TrialError(*_failure(error)) from error
@@ -242,17 +256,17 @@ class Packing:
         return found
 
     def _forward_backward(self, trials: list[Trial]) -> list[int]:
-        """Train these trials on their next rows; how many rows each saw."""
-        rows = [trial.plan.next_rows(trial.progress.samples) for trial in trials]
-        pack = Pack(self.store, [self._member(trial) for trial in trials], self.task.dtype, train=True)
-        losses = self.task.losses(pack, rows).split([len(member) for member in rows])
-        means = torch.stack([part.mean() for part in losses])  # (N,)
-        # the sum keeps members apart: each mean depends on its own member's weights alone
-        means.sum().backward()
-        pack.flush_gradients()
-        values = means.detach().tolist()
-        norms = gradient_norms(self.store, pack.index)
-        for trial, chosen, loss, norm in zip(trials, rows, values, norms, strict=True):
+        """One step of each of these trials on its next rows; how many rows each saw."""
+        batches = [trial.plan.micro_batches(trial.progress.samples) for trial in trials]
+        parts = [self._pass(trials, batches, number) for number in range(max(map(len, batches)))]
+        found = iter(torch.cat(parts).tolist())
+        losses = [0.0] * len(trials)
+        for number in range(len(parts)):
+            for index in _with_batch(batches, number):
+                losses[index] += next(found)
+        norms = gradient_norms(self.store, torch.tensor([trial.slot for trial in trials], device=self.device.torch))
+        rows = [[row for part in each for row in part] for each in batches]
+        for trial, chosen, loss, norm in zip(trials, rows, losses, norms, strict=True):
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 what = "loss" if not math.isfinite(loss) else "gradient"
                 trial.fail(
@@ -274,9 +288,26 @@ class Packing:
             progress.gradient_norm = norm
         return [len(member) for member in rows]
 
-    def _member(self, trial: Trial) -> Member:
+    def _pass(self, trials: Sequence[Trial], batches: Sequence[Sequence[list[int]]], number: int) -> torch.Tensor:
+        """Forward and backward of micro-batch `number` of each trial that has one: what it adds to the mean loss of
+        each of their steps (M,). The first one sets gradients, so that nothing is left of an attempt that failed half
+        way; the others add to them."""
+        taking = _with_batch(batches, number)
+        rows = [batches[index][number] for index in taking]
+        members = [self._member(trials[index], number) for index in taking]
+        pack = Pack(self.store, members, self.task.dtype, train=True)
+        losses = self.task.losses(pack, rows).split([len(member) for member in rows])
+        means = torch.stack([part.mean() for part in losses])
+        shares = [len(batches[index][number]) / sum(map(len, batches[index])) for index in taking]
+        means = means * torch.tensor(shares, device=means.device)
+        # the sum keeps members apart: each mean depends on its own member's weights alone
+        means.sum().backward()
+        pack.flush_gradients(add=number > 0)
+        return means.detach()
+
+    def _member(self, trial: Trial, number: int) -> Member:
         plan = trial.plan
-        return Member(trial.slot, plan.scale, plan.dropout, plan.spec.seed, trial.progress.steps)
+        return Member(trial.slot, plan.scale, plan.dropout, plan.dropout_seed(number), trial.progress.steps)
 
     @torch.no_grad()
     def _judge(self, trials: list[Trial]) -> list[dict[str, float]]:
@@ -334,7 +365,16 @@ class Packing:
         if metrics["score"] > progress.best_score:
             progress.best_score, progress.best_metrics = metrics["score"], metrics
             trial.best = self.store.tensors(trial.slot, "average")
+        quality = metrics[self.spec.quality]
+        progress.judged(quality if self.bands["quality"].higher_is_better else -quality)
+        if plan.stopped_early(progress):
+            metrics = {**metrics, "stopped_early": 1.0}
         return Report(trial_id, index, progress.samples, plan.finished(progress), metrics)
+
+
+def _with_batch(batches: Sequence[Sequence[list[int]]], number: int) -> list[int]:
+    """Positions of the trials whose step has a micro-batch `number`."""
+    return [index for index, each in enumerate(batches) if number < len(each)]
 
 
 def _failure(error: Exception) -> tuple[str, str]:

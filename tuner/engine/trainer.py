@@ -1,6 +1,6 @@
 """DeviceEngine: continuous packing on one device, behind one training thread.
 
-Callers of `advance` wait; the thread takes one micro-batch of every trial that is being asked for, again and again.
+Callers of `advance` wait; the thread takes one step of every trial that is being asked for, again and again.
 Trials join and leave between any two steps, as requests do in a serving engine. Everything else that touches the
 model (starting, evaluating, checkpointing) is queued to the same thread and runs between two steps. Works alike in
 process and inside an actor.
@@ -57,7 +57,7 @@ class DeviceEngine:
             samples_per_second=packing.rows_per_second,
             base_memory_mb=self._base_memory_mb,
             train_rows=packing.task.train_rows,
-            notes=(packing.device.reason,),
+            notes=(packing.device.reason, *getattr(packing.task, "notes", ())),
         )
 
     def load(self) -> EngineLoad:

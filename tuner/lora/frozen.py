@@ -2,7 +2,8 @@
 
 A CPU computes a bf16 product faster from weights in the blocked order of its matrix kernels (oneDNN): 8 to 10 % on
 the base's own shapes, measured, since else they are reordered at every call. The price is memory: two more copies of
-W. Everywhere else these are PyTorch's plain products. Knows nothing of adapters; W must not change.
+W. Everywhere else these are PyTorch's plain products. A layer that bitsandbytes holds in 4 bits runs its own forward,
+and its gradient meets W spread out for that one product. Knows nothing of adapters; W must not change.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from tuner.device import blocks_frozen_weights
@@ -25,12 +25,16 @@ class Frozen:
         self._linear = linear
         self._blocked: tuple[torch.Tensor, torch.Tensor] | None = None
         self._made_for: tuple[int, torch.dtype] | None = None
+        if hasattr(linear, "support_avx512bf16_for_cpu"):
+            # the first forward on such a CPU would reorder the 4-bit weights in place, for inference alone: then they
+            # cannot be spread out again
+            linear.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (T, in) -> (T, out)."""
         blocked = self._blocks()
         if blocked is None:
-            return F.linear(x, self._linear.weight, self._linear.bias)
+            return self._linear.forward(x)
         y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, blocked[0], self._linear.bias, "none", [], "")
         return y
 
@@ -38,9 +42,20 @@ class Frozen:
         """g (T, out) -> (T, in)."""
         blocked = self._blocks()
         if blocked is None:
-            return g @ self._linear.weight
+            return g @ self._spread_out(g.dtype)
         gx: torch.Tensor = torch.ops.mkldnn._linear_pointwise(g.contiguous(), blocked[1], None, "none", [], "")
         return gx
+
+    def _spread_out(self, dtype: torch.dtype) -> torch.Tensor:
+        """W (out, in)."""
+        weight = self._linear.weight
+        state = getattr(weight, "quant_state", None)
+        if state is None:
+            return weight
+        from bitsandbytes.functional import dequantize_4bit
+
+        spread: torch.Tensor = dequantize_4bit(weight.data, state)
+        return spread.to(dtype)
 
     def _blocks(self) -> tuple[torch.Tensor, torch.Tensor] | None:
         weight = self._linear.weight

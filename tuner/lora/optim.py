@@ -26,12 +26,14 @@ AVERAGING = 8
 
 @dataclass(frozen=True)
 class Schedule:
-    """Learning rate over steps: linear warm-up, then constant, linear to zero, or cosine to zero."""
+    """Learning rate over steps: linear warm-up, then constant, linear to zero, cosine to zero, or
+    cosine_with_restarts: `restarts` times from the peak along a cosine to zero."""
 
     peak: float
     total_steps: int
     warmup_steps: int = 0
     kind: str = "constant"
+    restarts: int = 1
 
     def rate(self, step: int) -> float:
         """The rate of step `step`, counted from 0."""
@@ -41,6 +43,8 @@ class Schedule:
             return self.peak
         left = max(self.total_steps - self.warmup_steps, 1)
         done = min((step - self.warmup_steps) / left, 1.0)
+        if self.kind == "cosine_with_restarts" and done < 1:
+            done = self.restarts * done % 1.0  # of the cycle
         return self.peak * (1 - done if self.kind == "linear" else (1 + math.cos(math.pi * done)) / 2)
 
 
@@ -60,11 +64,13 @@ def adamw_step(
         gradient.mul_(max_norm / (norm + 1e-6))
     if decay:
         weights[: store.layout.decayed].mul_(1 - rate * decay)
+    first, second = store.first[slot], store.second[slot]
     adamw(
-        [weights], [gradient], [store.first[slot]], [store.second[slot]], [], [steps],
+        [weights], [gradient], [first], [second], [], [steps],
         foreach=False, fused=True, amsgrad=False, beta1=BETAS[0], beta2=BETAS[1], lr=rate, weight_decay=0.0,
         eps=EPSILON, maximize=False,
     )  # fmt: skip
+    store.keep_moments(slot, first, second)
 
 
 def average_step(store: ParameterStore, slot: int, step: int) -> None:

@@ -15,7 +15,6 @@ wrapped layers read it from the `PackContext` they share. Knows nothing of optim
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -96,8 +95,9 @@ class Pack:
         self.drops = train and any(member.dropout > 0 for member in members)
         self.rows = Stretches([])
         self.tokens = Stretches([])
-        # the input is held weakly: its graph holds this pack, and a cycle through autograd is never collected
-        self._padded: tuple[weakref.ref[torch.Tensor], str, torch.Tensor, torch.Tensor | None] | None = None
+        # which input was padded last, by its memory, since layers that read it may each have a view of their own; it is
+        # kept, without its graph, so that no other tensor comes to lie there
+        self._padded: tuple[tuple[int, int, str], torch.Tensor, torch.Tensor, torch.Tensor | None] | None = None
 
     def bring(self, rows: Sequence[int], tokens: Sequence[int] | None = None) -> None:
         """Say how many rows, and tokens, each member has in the batch that comes next."""
@@ -118,23 +118,27 @@ class Pack:
 
     def padded(self, x: torch.Tensor, place: str) -> tuple[torch.Tensor, torch.Tensor | None]:
         """x (T, in) as (N, M, in) with dropout applied, and the mask. Layers that read the same x at the same place
-        share it."""
-        if self._padded is not None and self._padded[0]() is x and self._padded[1] == place:
+        share it; a place reads one x in a forward."""
+        key = (x.data_ptr(), len(x), place)
+        if self._padded is not None and self._padded[0] == key:
             return self._padded[2], self._padded[3]
         stretches = self.stretches(len(x))
         padded, mask = stretches.pad(x.detach()), None
         if self.drops:
-            key = site_key(place)
-            keys = torch.tensor([mix(m.seed, m.step, key) for m in self.members], dtype=torch.int32, device=x.device)
+            site = site_key(place)
+            keys = torch.tensor([mix(m.seed, m.step, site) for m in self.members], dtype=torch.int32, device=x.device)
             mask = keep_masks(keys, self.rates, stretches.longest, x.shape[-1], x.dtype)
             padded = padded * mask
-        self._padded = (weakref.ref(x), place, padded, mask)
+        self._padded = (key, x.detach(), padded, mask)
         return padded, mask
 
-    def flush_gradients(self) -> None:
-        """Copy the gathered gradients to the store's rows."""
+    def flush_gradients(self, *, add: bool = False) -> None:
+        """Copy the gathered gradients to the store's rows, or add them to what is there."""
         assert self.gradients is not None
-        self.store.gradients[self.index] = self.gradients
+        if add:
+            self.store.gradients[self.index] += self.gradients
+        else:
+            self.store.gradients[self.index] = self.gradients
 
 
 class PackContext:

@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from tuner.lora.moments import BLOCK, Moments, signed_map, squared_map
+
 
 @dataclass(frozen=True)
 class Site:
@@ -42,9 +44,9 @@ class AdapterShape:
 
 class Layout:
     """Where each tensor of an adapter lies in its row. `decayed` is how many leading numbers weight decay applies to:
-    biases lie behind it."""
+    biases lie behind it. Every tensor begins at a multiple of `align`, and so would one more behind the last."""
 
-    def __init__(self, sites: Iterable[Site], rank: int) -> None:
+    def __init__(self, sites: Iterable[Site], rank: int, align: int = 1) -> None:
         self.sites = tuple(sites)
         self.rank = rank
         self.slices: dict[str, tuple[slice, tuple[int, int]]] = {}
@@ -58,12 +60,12 @@ class Layout:
             for name, shape in tensors.items():
                 size = shape[0] * shape[1]
                 self.slices[name] = (slice(at, at + size), shape)
-                at += size
+                at = -(-(at + size) // align) * align
         self.decayed = at
         for site in self.sites:
             if site.full and site.bias:
                 self.slices[f"{site.name}.bias"] = (slice(at, at + site.outputs), (1, site.outputs))
-                at += site.outputs
+                at = -(-(at + site.outputs) // align) * align
         self.size = at
 
     def view(self, rows: torch.Tensor, name: str) -> torch.Tensor:
@@ -144,27 +146,37 @@ def tensor_shapes(sites: Sequence[Site], shape: AdapterShape) -> dict[str, tuple
 
 
 class ParameterStore:
-    """Master weights, their running averages, gradients and Adam moments of up to `slots` adapters, all (slots, size)
-    fp32 on one device. An adapter trains with its weights; it is judged and kept by their average (see `optim`).
+    """Master weights, their running averages, gradients and Adam moments of up to `slots` adapters, (rows, size) fp32
+    on one device, with a row for each slot up to the last one that is taken. An adapter trains with its weights; it is
+    judged and kept by their average (see `optim`). With `compressed`, the moments are held in 8 bits (see `moments`).
 
     The layout covers the sites that its adapters use, at the largest rank among them, and is made anew when an adapter
     joins or leaves. Not thread-safe.
     """
 
-    def __init__(self, sites: Sequence[Site], slots: int, device: torch.device) -> None:
+    def __init__(self, sites: Sequence[Site], slots: int, device: torch.device, *, compressed: bool = False) -> None:
         self.sites = tuple(sites)
         self.device = device
+        self.compressed = compressed
         self.shapes: list[AdapterShape | None] = [None] * slots
         self.layout = Layout((), 0)
         self.weights = self.average = self.gradients = torch.zeros(slots, 0, device=device)
-        self.first = self.second = self.gradients
+        self.first: torch.Tensor | Moments = self.gradients
+        self.second: torch.Tensor | Moments = self.gradients
 
     def put(self, slot: int, shape: AdapterShape, weights: Mapping[str, torch.Tensor]) -> None:
-        """Place an adapter in a free slot: its average is what it is, its moments are zero."""
+        """Place an adapter in a free slot: its average is what it is, its moments are zero. Where memory does not
+        suffice, all is as before."""
+        before, shapes = dict(vars(self)), list(self.shapes)
         kept = self._take_all()
         self.shapes[slot] = shape
         kept[slot] = (dict(weights), dict(weights), {}, {})
-        self._lay_out(kept)
+        try:
+            self._lay_out(kept)
+        except Exception:
+            vars(self).update(before)
+            self.shapes = shapes
+            raise
 
     def free(self, slot: int) -> None:
         """Forget the adapter of a slot."""
@@ -180,8 +192,19 @@ class ParameterStore:
         return {name: value.cpu() for name, value in self.layout.trimmed(getattr(self, kind)[slot], shape).items()}
 
     def restore(self, slot: int, kind: str, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Put back what `tensors` gave for an adapter in its slot; kind is average, first or second."""
-        self.layout.fill(getattr(self, kind)[slot], tensors)
+        """Put back what `tensors` gave for an adapter in its slot; kind is weights, average, first or
+        second."""
+        rows = getattr(self, kind)
+        row = rows[slot]
+        self.layout.fill(row, tensors)
+        if isinstance(rows, Moments):
+            rows[slot] = row
+
+    def keep_moments(self, slot: int, first: torch.Tensor, second: torch.Tensor) -> None:
+        """Keep what became of `first[slot]` and `second[slot]`. Where they are no copies there is nothing to do."""
+        if self.compressed:
+            self.first[slot] = first
+            self.second[slot] = second
 
     def size_mb(self, slot: int) -> float:
         """Megabytes (10^6 bytes) of one adapter as saved in fp32."""
@@ -203,13 +226,19 @@ class ParameterStore:
         used = set().union(*(shape.targets | shape.full for shape in shapes)) if shapes else set()
         # multiples of 8 keep rows of the small products on vector boundaries
         rank = max((-(-shape.rank // 8) * 8 for shape in shapes), default=0)
-        self.layout = Layout((replace(site) for site in self.sites if site.name in used), rank)
-        size = (len(self.shapes), self.layout.size)
+        align = BLOCK if self.compressed else 1
+        self.layout = Layout((replace(site) for site in self.sites if site.name in used), rank, align)
+        occupied = [slot for slot, shape in enumerate(self.shapes) if shape is not None]
+        size = (max(occupied, default=-1) + 1, self.layout.size)  # free slots behind the last one take no memory
         self.weights = torch.zeros(size, device=self.device)
         self.average = torch.zeros(size, device=self.device)
         self.gradients = torch.zeros(size, device=self.device)
-        self.first = torch.zeros(size, device=self.device)
-        self.second = torch.zeros(size, device=self.device)
+        if self.compressed:
+            self.first = Moments(*size, signed_map(), self.device)
+            self.second = Moments(*size, squared_map(), self.device)
+        else:
+            self.first = torch.zeros(size, device=self.device)
+            self.second = torch.zeros(size, device=self.device)
         for slot, parts in kept.items():
-            for rows, tensors in zip((self.weights, self.average, self.first, self.second), parts, strict=True):
-                self.layout.fill(rows[slot], tensors)
+            for kind, tensors in zip(("weights", "average", "first", "second"), parts, strict=True):
+                self.restore(slot, kind, tensors)

@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+
+from tuner.device import fuses_attention
 
 LANES = 32  # positions a group is padded to: one 512-bit vector of bf16
 
@@ -87,12 +90,18 @@ class Group:
         self.full = bool(inside.all())
         self._bias: torch.Tensor | None = None
 
-    def bias(self, dtype: torch.dtype) -> torch.Tensor:
-        """(R * h, 1, L): 0 on tokens, a large negative number on padding."""
+    def bias(self, dtype: torch.dtype, causal: bool) -> torch.Tensor:
+        """0 where a query may look, a large negative number elsewhere. (R * h, 1, L) with padding hidden; causal,
+        (1, L, L): what comes later is hidden, and padding comes last."""
         if self._bias is None:
             zero = torch.zeros((), dtype=dtype, device=self.inside.device)
-            bias = torch.where(self.inside, zero, torch.finfo(dtype).min / 2)
-            self._bias = bias.repeat_interleave(self.sizes[1], 0)[:, None, :]
+            hidden = torch.finfo(dtype).min / 2
+            if causal:
+                length = self.sizes[2]
+                later = torch.ones(length, length, dtype=torch.bool, device=self.inside.device).triu(1)
+                self._bias = torch.where(later, hidden, zero)[None]
+            else:
+                self._bias = torch.where(self.inside, zero, hidden).repeat_interleave(self.sizes[1], 0)[:, None, :]
         return self._bias
 
     def read(self, x: torch.Tensor) -> torch.Tensor:
@@ -110,21 +119,29 @@ class _RaggedAttention(torch.autograd.Function):
     """softmax(q k^T / sqrt(d)) v within each row; q, k, v (T, H) -> (T, H), with the backward written out.
 
     dV = P^T g, dP = g V^T, dS = P * (dP - sum(dP * P)), dQ = dS K / sqrt(d), dK = dS^T Q / sqrt(d).
-    With `first_only`, q holds one query a row (B, H), that of its first token, and so does the result.
+    With `first_only`, q holds one query a row (B, H), that of its first token, and so does the result. With `causal`,
+    a token looks at itself and those before it.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, ragged: Ragged, heads: int, first_only: bool
+        ctx: Any,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        ragged: Ragged,
+        heads: int,
+        scale: float,
+        first_only: bool,
+        causal: bool,
     ) -> torch.Tensor:
-        scale = (q.shape[-1] // heads) ** -0.5
         groups, back, back_first = ragged.groups(heads)
         saved, d = [], q.shape[-1] // heads
         stack = _Stack(ragged, groups, d, q.dtype, first_only)
         for number, group in enumerate(groups):
             qh = group.read_first(q) if first_only else group.read(q)  # (R * h, Lq, d)
             kh, vh = group.read(k), group.read(v)  # (R * h, L, d)
-            scores = torch.baddbmm(group.bias(q.dtype), qh, kh.transpose(1, 2), alpha=scale)  # (R * h, Lq, L)
+            scores = torch.baddbmm(group.bias(q.dtype, causal), qh, kh.transpose(1, 2), alpha=scale)  # (R * h, Lq, L)
             p = torch.softmax(scores, -1)
             torch.bmm(p, vh, out=stack.part(number))
             saved += [qh, kh, vh, p]
@@ -140,9 +157,10 @@ class _RaggedAttention(torch.autograd.Function):
         grad = grads[0].contiguous()
         size, d = (ctx.ragged.total, grad.shape[-1]), grad.shape[-1] // heads
         # the gradients of the scores come first, since all three results are stacked in the same scratch memory
+        saved = ctx.saved_tensors  # asked for once: a checkpointed layer gives them only once
         parts = []  # (qh, kh, g, p, dS) of each group; dS is p where nobody asks for it
         for number, group in enumerate(groups):
-            qh, kh, vh, p = ctx.saved_tensors[4 * number : 4 * number + 4]
+            qh, kh, vh, p = saved[4 * number : 4 * number + 4]
             g = group.read_first(grad) if first_only else group.read(grad)  # (R * h, Lq, d)
             if not first_only and not group.full:  # padded queries have no gradient
                 g.view(*group.sizes, d).mul_(group.inside[:, None, :, None])
@@ -166,7 +184,7 @@ class _RaggedAttention(torch.autograd.Function):
             for number, (qh, _, _, _, ds) in enumerate(parts):
                 torch.bmm(ds.transpose(1, 2), qh, out=every.part(number))
             dk = every.gathered(back, size)
-        return dq, dk, dv, None, None, None
+        return dq, dk, dv, None, None, None, None, None
 
 
 class _Stack:
@@ -192,5 +210,37 @@ def attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, ragged: Ragged, heads: int, *, first_only: bool = False
 ) -> torch.Tensor:
     """Bidirectional attention within each row: (T, H) -> (T, H), or (B, H) for the first token of each row."""
-    out: torch.Tensor = _RaggedAttention.apply(q, k, v, ragged, heads, first_only)
+    scale = (q.shape[-1] // heads) ** -0.5
+    out: torch.Tensor = _RaggedAttention.apply(q, k, v, ragged, heads, scale, first_only, False)
     return out
+
+
+def causal_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, ragged: Ragged, heads: int, scale: float
+) -> torch.Tensor:
+    """Attention of each token to itself and those before it in its row: q (T, h * d), k and v (T, g * d) with h a
+    multiple of g (grouped queries) -> (T, h * d)."""
+    if k.shape[-1] != q.shape[-1]:
+        k, v = (_repeated(x, q.shape[-1] // heads, heads) for x in (k, v))
+    q, k, v = q.contiguous(), k.contiguous(), v.contiguous()  # a model may cut all three out of one matrix
+    if fuses_attention(q, max(ragged.lengths)):
+        return _fused(q, k, v, ragged, heads, scale)
+    out: torch.Tensor = _RaggedAttention.apply(q, k, v, ragged, heads, scale, False, True)
+    return out
+
+
+def _repeated(x: torch.Tensor, d: int, heads: int) -> torch.Tensor:
+    """(T, g * d) -> (T, h * d): each of the g heads serves h / g queries."""
+    shared = x.view(len(x), -1, 1, d)  # (T, g, 1, d)
+    return shared.expand(-1, -1, heads // shared.shape[1], -1).reshape(len(x), -1)
+
+
+def _fused(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, ragged: Ragged, heads: int, scale: float) -> torch.Tensor:
+    """The same through PyTorch's fused kernel, which keeps no (L, L) matrix. Padding comes last, so that no token looks
+    at it."""
+    groups, back, _ = ragged.groups(heads)
+    parts = []
+    for group in groups:
+        qh, kh, vh = (group.read(x).view(*group.sizes, -1) for x in (q, k, v))  # (R, h, L, d)
+        parts.append(F.scaled_dot_product_attention(qh, kh, vh, is_causal=True, scale=scale).flatten(0, 2))
+    return torch.index_select(torch.cat(parts), 0, back).view(q.shape)
