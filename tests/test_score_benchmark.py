@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from tuner.config import AlertConfig, BandConfig, BenchmarkConfig, RoundsConfig, ScoreConfig
 from tuner.errors import ConfigError
-from tuner.score_benchmark import Rule, Target, average, configured, distribution, judge_item, total_loss
+from tuner.score_benchmark import Benchmark, Rule, Target, average, configured, distribution, judge_item, total_loss
 from tuner.score_benchmark import versus_reference as versus
 from tuner.score_fashion import FASHION
 
@@ -89,6 +90,26 @@ def test_a_better_image_never_gets_a_worse_grade(
     better = {**metrics, changed: max(metrics[changed], other)}
     before, after = (judge_item("a", each, FASHION).grade for each in (metrics, better))
     assert order.index(after) >= order.index(before)
+
+
+@SETTINGS
+@given(SHARES, SHARES, SHARES, st.floats(0.1, 1000))
+def test_a_metric_that_runs_further_than_1_is_judged_as_a_share(
+    ssim: float, clip: float, colour: float, most: float
+) -> None:
+    measures = tuple(replace(each, most=most) if each.name == "fashion" else each for each in FASHION.measures)
+    found = judge_item("a", image(ssim, clip * most, colour), replace(FASHION, measures=measures))
+    assert found.similarities["fashion"] == pytest.approx(clip)
+    assert found.total_loss == pytest.approx(judge_item("a", image(ssim, clip, colour), FASHION).total_loss)
+
+
+@pytest.mark.parametrize(
+    ("score", "word"), [(10.0, "excellent"), (6.0, "good"), (4.0, "average"), (0.9, "poor"), (math.nan, "unmeasured")]
+)
+def test_an_answer_from_0_to_10_has_the_grade_of_its_share(score: float, word: str) -> None:
+    rubric = replace(FASHION.measure("fashion"), most=10.0)
+    benchmark = Benchmark(measures=(rubric,), weights={"fashion": 1.0}, deciding="fashion")
+    assert judge_item("a", {"fashion_clip": score}, benchmark).grade == word
 
 
 def test_the_distribution_counts_every_image_once() -> None:

@@ -41,8 +41,9 @@ class Target:
 @dataclass(frozen=True)
 class Measure:
     """One similarity, of which more is better. `name` in weights, references and alerts; `metric` among the metrics of
-    an output and of a trial's reports; `key` in reports, as avg_<key>; `title` for people. `alert_below` and
-    `converged` are values, None where the task has no opinion."""
+    an output and of a trial's reports; `key` in reports, as avg_<key>; `title` for people. `most` is the value of
+    `metric` that counts as similarity 1: an answer's rubric may run from 0 to 10. All else are similarities: the band,
+    `reference`, `alert_below`, `target` and `converged`, None where the task has no opinion."""
 
     name: str
     metric: str
@@ -53,6 +54,11 @@ class Measure:
     alert_below: float | None = None
     target: Target | None = None
     converged: float | None = None
+    most: float = 1.0
+
+    def similarity(self, metrics: Mapping[str, float]) -> float:
+        """This measure's similarity among metrics; NaN where it was not measured."""
+        return measured(metrics.get(self.metric)) / self.most
 
 
 @dataclass(frozen=True)
@@ -138,7 +144,7 @@ def total_loss(similarities: Mapping[str, float], weights: Mapping[str, float]) 
 def judge_item(name: str, metrics: Mapping[str, float], benchmark: Benchmark) -> ItemGrade:
     """Judge one output by its metrics. Excellent, good and average need that grade of the deciding measure or a better
     one, the first two a small loss as well."""
-    found = {each.name: measured(metrics.get(each.metric)) for each in benchmark.measures}
+    found = {each.name: each.similarity(metrics) for each in benchmark.measures}
     loss = total_loss(found, benchmark.weights)
     key = grade(found[benchmark.deciding], benchmark.measure(benchmark.deciding).band)
     if key == "none" or not math.isfinite(loss):

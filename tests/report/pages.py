@@ -10,6 +10,7 @@ import io
 from dataclasses import asdict, replace
 from typing import Any
 
+from tuner.report.before_after import before_after
 from tuner.report.importance import importance
 from tuner.report.performance import performance
 from tuner.report.settings import settings_of
@@ -19,6 +20,7 @@ from tuner.report.tuning_score import tuning_score
 from tuner.score import grade
 from tuner.score_benchmark import TOTAL_LOSS, Benchmark, average, distribution, judge_item, versus_reference
 from tuner.store.files import finite
+from tuner.store.outputs import Output, Outputs
 from tuner.store.records import StudyRecord
 
 EVIL = "<script>alert(1)</script> & </script> <img src=x onerror=alert(2)>"
@@ -51,6 +53,20 @@ def texts(count: int) -> list[dict[str, Any]]:
             "metrics": {"label_probability": place / count, "accuracy": float(2 * place >= count), "preservation": 0.9},
         }
         for place in range(count)
+    ]
+
+
+def paired(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same outputs, with what the base alone says and how that is measured; hostile where the input is."""
+    return [
+        {
+            **item,
+            "base_answer": item["input"] if item["input"] == EVIL else "I cannot tell.\nAsk me something else.",
+            "base_metrics": {name: value * 0.6 for name, value in item["metrics"].items()}
+            | {"answer_loss": 0.5, "answer_words": 8.0, "perplexity": 3.0, "x": 0.0},
+            "metrics": item["metrics"] | {"answer_loss": 0.25, "answer_words": 9.0, "perplexity": 4.0, "x": 0.0},
+        }
+        for item in items
     ]
 
 
@@ -108,6 +124,15 @@ def page_of(
     benchmark = benchmark or settings.judged_by
     stands = standing(record, benchmark)
     judged = [judge_item(item["name"], item["metrics"], benchmark) for item in items]
+    bases = [judge_item(item["name"], item.get("base_metrics", {}), benchmark) for item in items]
+    outputs = Outputs(
+        "t000",
+        "test",
+        tuple(
+            Output(item["name"], "", "", "", metrics=item["metrics"], base_metrics=item.get("base_metrics", {}))
+            for item in items
+        ),
+    )
     averages = average(judged, benchmark) if judged else stands.averages
     score, missing = tuning_score(record, settings)
     found, winner = importance(record), record.winner
@@ -163,13 +188,16 @@ def page_of(
         ],
         "items": [
             {
-                **{name: value for name, value in item.items() if name != "metrics"},
+                **{name: value for name, value in item.items() if not name.endswith("metrics")},
                 "grade": each.grade,
                 "total_loss": each.total_loss,
                 "similarities": dict(each.similarities),
+                "base_total_loss": base.total_loss,
+                "base_similarities": dict(base.similarities) if "base_metrics" in item else {},
             }
-            for item, each in zip(items, judged, strict=True)
+            for item, each, base in zip(items, judged, bases, strict=True)
         ],
+        "before_after": [each.model_dump(mode="json") for each in before_after(outputs, benchmark)],
         "alerts": [{"name": "failed_trials", "level": "warning", "message": "1 of 16 trials failed."}],
         "advice": [
             {

@@ -39,14 +39,19 @@ def pictures_study(name: str = "pictures", created: float = 1000.0, place: float
 
 
 def pictures_outputs(count: int = 9, best: float = 1.0) -> Outputs:
-    """So many pictures, from the best to the worst, each with its reference and what the base drew."""
+    """So many pictures, from the best to the worst, each with its reference and what the base drew, which is
+    always a quarter of the way."""
     items = []
     for number in range(count):
         place = best * (1 - number / max(1, count - 1))
         colour = (round(40 + 200 * place), 90, round(240 - 200 * place))
         pictures = {"expected": png((40, 90, 60)), "base": png((128, 128, 128)), "adapter": png(colour)}
         name = f"image_{number + 1}.jpg"
-        items.append(Output(name, f"a coat, number {number + 1}", "", "", "", metrics(place), pictures))
+        items.append(
+            Output(
+                name, f"a coat, number {number + 1}", "", "", "", metrics(place), pictures, base_metrics=metrics(0.25)
+            )
+        )
     return Outputs("t000", "test", tuple(items))
 
 

@@ -38,6 +38,13 @@ def texts(count: int = 12) -> Outputs:
     return Outputs("t000", "test", tuple(items))
 
 
+def paired_texts() -> Outputs:
+    """The same, where the base answers too."""
+    outputs = texts()
+    items = tuple(replace(item, base_answer="negative", base_metrics=item.metrics) for item in outputs.items)
+    return replace(outputs, items=items)
+
+
 def saved(results: Path, record: StudyRecord, outputs: Outputs | None = None) -> Path:
     """The study's folder."""
     folder = results / record.name
@@ -197,6 +204,36 @@ def test_an_output_without_a_metric_is_unmeasured(tmp_path: Path) -> None:
     assert found["benchmark_analysis"]["performance_distribution"]["unmeasured"] == 1
     assert found["items"][0]["grade"] == "unmeasured"
     assert found["items"][0]["total_loss"] is None
+
+
+def test_the_base_alone_stands_beside_the_adapter(tmp_path: Path, with_pictures_task: None) -> None:
+    record = pictures_study()
+    folder = saved(tmp_path, record, pictures_outputs(5))
+    found = valid(analyse(folder, record, NOW))
+    assert [each["metric"] for each in found["before_after"]] == ["ssim", "fashion_clip", "colour", "total_loss"]
+    ssim, *_, loss = found["before_after"]
+    assert (ssim["before"], ssim["after"]) == (pytest.approx(0.35), pytest.approx(0.5))
+    assert (ssim["title"], ssim["better"], ssim["is_better"]) == ("structure (SSIM)", "higher", True)
+    assert loss["after"] == pytest.approx(found["benchmark_analysis"]["average_metrics"]["avg_total_loss"])
+    assert (loss["better"], loss["is_better"]) == ("lower", True)
+    last = found["items"][-1]
+    assert last["base_similarities"] == pytest.approx({"visual": 0.35, "fashion": 0.4, "color": 0.275})
+    assert last["base_total_loss"] < last["total_loss"]
+    said = "On the same images the base alone has a mean meaning (FashionCLIP) of 0.400, the adapter 0.550"
+    assert any(sentence == f"{said}, a change of +37.5 %: better." for sentence in found["summary"])
+
+
+def test_without_a_measured_base_there_is_no_before_and_after(tmp_path: Path) -> None:
+    record = study()
+    folder = saved(tmp_path, record, texts())
+    found = valid(analyse(folder, record, NOW))
+    assert found["before_after"] == []
+    assert found["items"][0]["base_similarities"] == {}
+    assert found["items"][0]["base_total_loss"] is None
+    assert not any("base alone" in sentence for sentence in found["summary"])
+    write_outputs(folder, paired_texts())
+    assert analyse(folder, record, NOW).before_after
+    assert not analyse(folder, replace(record, winner=None), NOW).before_after, "nobody's outputs"
 
 
 def test_the_rounds_end_with_this_study(tmp_path: Path) -> None:

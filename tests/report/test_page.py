@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from tests.report.pages import EVIL, images, page_of, rounds, sized, texts
+from tests.report.pages import EVIL, images, page_of, paired, rounds, sized, texts
 from tests.report.pictures import pictures_outputs, pictures_study, with_pictures_task  # noqa: F401
 from tests.store.factory import study
 from tuner.report import training_report
 from tuner.report.analysis import analyse
-from tuner.report.page import CARDS, LISTED, SECTIONS, coded, number, render_page
+from tuner.report.page import CARDS, LISTED, SECTIONS, coded, number, percent, render_page
 from tuner.score_fashion import FASHION
 from tuner.store.files import write_study
 from tuner.store.outputs import write_outputs
@@ -121,7 +121,7 @@ def test_nulls_deep_inside_are_said_in_words_too() -> None:
         return None if isinstance(value, float) else value
 
     record = STUDIES["whole"]
-    page = page_of(record, texts(5), FASHION, rounds=rounds(2, FASHION))
+    page = page_of(record, paired(texts(5)), FASHION, rounds=rounds(2, FASHION))
     # shares are there or they are not: there is no share without a number
     text = Read(render_page(hollow(page) | {"importance": page["importance"]}, record)).text
     assert not re.search(r"\b(None|nan|NaN|null|undefined|inf)\b", text), text
@@ -179,10 +179,10 @@ def test_texts_from_data_are_harmless() -> None:
         winner=replace(winner, params={**winner.params, EVIL: EVIL}),
     )
     page = page_of(
-        record, texts(3), summary=[EVIL], missing=[EVIL], data={"splits": {EVIL: labels}, "warnings": [EVIL]}
+        record, paired(texts(3)), summary=[EVIL], missing=[EVIL], data={"splits": {EVIL: labels}, "warnings": [EVIL]}
     )
     page["alerts"] = [{"name": EVIL, "level": "warning", "message": EVIL}]
-    page["measures"][0]["title"] = EVIL
+    page["measures"][0]["title"] = page["before_after"][0]["title"] = EVIL
     read = Read(render_page(page, record))
     assert len(read.scripts) == 3  # the figures, plotly.js and the page's own
     assert [tag for tag, _ in read.tags if tag == "img"] == []
@@ -221,6 +221,50 @@ def test_the_worst_and_the_best_texts_come_first() -> None:
     assert "5 outputs between these are left out here" in read.text
 
 
+def rows(read: str, key: str) -> list[str]:
+    """The text of each row of a table in a page, by the table's attribute."""
+    (table,) = re.findall(rf"<table {key}>.*?</table>", read, re.DOTALL)
+    return [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in re.findall(r"<tr>.*?</tr>", table, re.DOTALL)]
+
+
+def test_before_and_after_is_told_by_words_and_not_by_colour_alone() -> None:
+    record = study()
+    text = render_page(page_of(record, paired(texts(4))), record)
+    assert rows(text, 'id="before-after"') == [
+        "Metric Base alone Adapter Change",
+        "probability of the right label 0.225 0.375 +66.7 % ✓ better",
+        "right answers 0.300 0.500 +66.7 % ✓ better",
+        "embedding kept (cosine to the base) 0.540 0.900 +66.7 % ✓ better",
+        "total loss (lower is better) 0.697 0.495 -29.0 % ✓ better",
+        "answer loss (lower is better) 0.500 0.250 -50.0 % ✓ better",
+        "answer words 8.000 9.000 +12.5 %",
+        "perplexity (lower is better) 3.000 4.000 +33.3 % ✗ worse",
+        "x 0.000 0.000 from 0 the same",
+    ]
+
+
+def test_the_base_alone_stands_beside_the_adapter_in_every_card() -> None:
+    read = shown(study(), items=paired(texts(3)))
+    sides = [held for _, held in read.tags if held.get("class") == "side"]
+    assert len(sides) == 2 * 3
+    assert read.text.count("I cannot tell. Ask me something else.") == 2
+    card = read.text.partition("text_2")[2].partition("text_")[0]
+    assert "base alone I cannot tell. Ask me something else. adapter positive" in card
+    assert "right answers 0.600 1.000" in card
+    assert "total loss 0.532 0.220" in card
+    pictures = shown(study(), items=paired(images(2)), benchmark=FASHION)
+    assert "structure (SSIM) 0.270 0.450" in pictures.text.partition("Gallery The worst")[2]
+
+
+def test_a_base_that_was_not_measured_is_said_to_be_missing() -> None:
+    read = shown(study(), items=texts(3))
+    assert "The base alone was not measured on these outputs" in read.text
+    assert not [held for _, held in read.tags if held.get("class") == "side"]
+    assert "before-after" not in read.attributes("id")
+    bare = [{**item, "base_answer": "yes"} for item in texts(3)]
+    assert shown(study(), items=bare).text.count("base alone yes adapter") == 3
+
+
 def test_a_few_texts_are_all_shown_once() -> None:
     names = [word for word in shown(study(), items=texts(3)).words if re.fullmatch(r"text_\d+", word)]
     assert sorted(names) == ["text_0", "text_1", "text_2"]
@@ -250,6 +294,13 @@ def test_figures_are_in_the_page_as_plain_json(whole: Read) -> None:
 )  # fmt: skip
 def test_numbers_have_no_more_digits_than_help(value: float | None, text: str | None) -> None:
     assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "+0.0 %"), (66.666, "+66.7 %"), (-1234.5, "-1,234.5 %"), (0.0123, "+0.01 %")]
+)
+def test_a_change_has_its_sign(value: float, text: str) -> None:
+    assert percent(value) == text
 
 
 def browse(page: Path, dark: bool, folder: Path) -> tuple[Read, list[str]]:
@@ -314,7 +365,7 @@ def test_a_reader_changes_the_theme_sorts_a_table_and_saves_a_figure(tmp_path: P
 def test_a_browser_draws_every_figure_without_a_word(kind: str, dark: bool, tmp_path: Path) -> None:
     record = STUDIES.get(kind, STUDIES["whole"])
     items, benchmark = (
-        (images(14), FASHION) if kind == "pictures" else (texts(14), None) if kind == "whole" else ([], None)
+        (images(14), FASHION) if kind == "pictures" else (paired(texts(14)), None) if kind == "whole" else ([], None)
     )
     series = rounds(5, FASHION) if kind == "pictures" else []
     page = tmp_path / "report.html"

@@ -16,9 +16,12 @@ TWO = Outputs(
     "test",
     (
         Output("image_1.jpg", "a red dress", "", "", "", {"ssim": 0.5}, {"expected": PICTURE, "adapter": PICTURE * 2}),
-        Output("text_1", "Die Sohle <b>löste</b> sich.", "negative", "positive", "", {"accuracy": 0.0}),
+        Output(
+            "text_1", "Die Sohle <b>löste</b> sich.", "negative", "positive", "neither", {"accuracy": 0.0},
+            base_metrics={"accuracy": 0.5}, key_facts=("70-90%|70 %", "60%"),
+        ),
     ),
-)
+)  # fmt: skip
 
 HUGE = f'{{"trial_id": "t", "split": "test", "items": [{{"name": "a", "metrics": {{"x": 1{"0" * 400}}}}}]}}'
 
@@ -46,10 +49,24 @@ def test_a_study_without_outputs_has_none(tmp_path: Path) -> None:
 
 
 def test_what_is_not_finite_is_missing(tmp_path: Path) -> None:
-    write_outputs(tmp_path, Outputs("t", "test", (Output("a", "", "", "", metrics={"x": float("nan"), "y": 1.0}),)))
+    metrics = {"x": float("nan"), "y": 1.0, "z": float("-inf")}
+    write_outputs(tmp_path, Outputs("t", "test", (Output("a", "", "", "", metrics=metrics, base_metrics=metrics),)))
     found = read_outputs(tmp_path)
     assert found is not None
-    assert found.items[0].metrics == {"y": 1.0}
+    assert found.items[0].metrics == found.items[0].base_metrics == {"y": 1.0}
+
+
+def test_an_older_file_says_nothing_of_the_base_nor_of_facts(tmp_path: Path) -> None:
+    write_outputs(tmp_path, TWO)
+    path = tmp_path / "outputs" / "outputs.json"
+    content = json.loads(path.read_text())
+    for row in content["items"]:
+        del row["base_metrics"], row["key_facts"]
+    path.write_text(json.dumps(content))
+    found = read_outputs(tmp_path)
+    assert found is not None
+    assert [(item.base_metrics, item.key_facts) for item in found.items] == [({}, ()), ({}, ())]
+    assert [item.metrics for item in found.items] == [item.metrics for item in TWO.items]
 
 
 @pytest.mark.parametrize(

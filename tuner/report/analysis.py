@@ -16,6 +16,7 @@ from typing import Any
 from tuner.errors import TunerError
 from tuner.monitor.alerts import find_alerts, free_mb
 from tuner.report.advice import advise
+from tuner.report.before_after import before_after
 from tuner.report.importance import importance
 from tuner.report.next_round import convergence, targets
 from tuner.report.performance import performance
@@ -43,7 +44,7 @@ from tuner.report.trials import rerun_groups
 from tuner.report.tuning_score import tuning_score
 from tuner.report.words import summary
 from tuner.score import grade
-from tuner.score_benchmark import TOTAL_LOSS, Benchmark, distribution, versus_reference
+from tuner.score_benchmark import TOTAL_LOSS, Benchmark, distribution, judge_item, versus_reference
 from tuner.store.files import finite
 from tuner.store.outputs import Outputs, read_outputs
 from tuner.store.records import StudyRecord
@@ -63,6 +64,7 @@ def analyse(folder: Path, record: StudyRecord, now: float, preset: str | None = 
     start = _start(record, score.overall_tuning_score)
     found = importance(record)
     mattered = ImportancePart(shares=found.shares, basis=found.basis)
+    compared = before_after(outputs if stands.items else None, settings.judged_by)
     return TrainingReport(
         analysis_time=datetime.fromtimestamp(now).astimezone().isoformat(timespec="seconds"),
         study=StudyPart(
@@ -76,12 +78,13 @@ def analyse(folder: Path, record: StudyRecord, now: float, preset: str | None = 
             command=record.command,
             versions=record.versions,
         ),
-        summary=summary(record, settings, score, benchmark, start, mattered),
+        summary=summary(record, settings, score, benchmark, compared, start, mattered),
         missing=(*unscored, *missing, *said, *_unmeasured(settings.judged_by, stands)),
         benchmark_analysis=benchmark,
         lora_tuning=score,
         measures=_measures(settings.judged_by, stands),
-        items=_items(stands, outputs),
+        items=_items(stands, outputs, settings.judged_by),
+        before_after=compared,
         data=finite(dict(record.data)),
         adapter=_adapter(folder, record),
         start_point=start,
@@ -160,8 +163,9 @@ def _unmeasured(benchmark: Benchmark, stands: Standing) -> list[str]:
     return [f"Not measured on {stands.source}: {', '.join(lacking)}."]
 
 
-def _items(stands: Standing, outputs: Outputs | None) -> tuple[ItemPart, ...]:
+def _items(stands: Standing, outputs: Outputs | None, benchmark: Benchmark) -> tuple[ItemPart, ...]:
     texts = {} if outputs is None else {item.name: item for item in outputs.items}
+    bases = {name: judge_item(name, text.base_metrics, benchmark) for name, text in texts.items() if text.base_metrics}
     return tuple(
         ItemPart(
             name=item.name,
@@ -172,6 +176,8 @@ def _items(stands: Standing, outputs: Outputs | None) -> tuple[ItemPart, ...]:
             expected=texts[item.name].expected,
             answer=texts[item.name].answer,
             base_answer=texts[item.name].base_answer,
+            base_total_loss=finite(bases[item.name].total_loss) if item.name in bases else None,
+            base_similarities=finite(dict(bases[item.name].similarities)) if item.name in bases else {},
         )
         for item in stands.items
     )

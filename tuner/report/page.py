@@ -57,7 +57,7 @@ _EMPTY: dict[str, Any] = {
     **dict.fromkeys(("study", "task", "title", "base_model", "state", "command", "analysis_time"), ""),
     **dict.fromkeys(("created", "finished", "adapter", "start_point"), None),
     **dict.fromkeys(("summary", "missing", "measures", "items", "alerts", "advice", "targets", "rounds", "reruns"), ()),
-    **dict.fromkeys(("trials", "engines"), ()),
+    **dict.fromkeys(("trials", "engines", "before_after"), ()),
     **{name: {} for name in ("data", "lora_tuning", "benchmark_analysis", "convergence", "performance", "versions")},
 }
 
@@ -126,6 +126,7 @@ def _template() -> Template:
     filters: dict[str, Callable[..., Any]] = {
         "number": number,
         "signed": lambda value: number(value, sign="+"),
+        "percent": percent,
         "moment": moment,
         "seconds": lambda value: None if value is None else format_seconds(value),
         "value_text": value_text,
@@ -159,6 +160,11 @@ def number(value: float | None, sign: str = "") -> str | None:
     size = abs(value)
     form = ".3g" if 0 < size < 0.01 else ".3f" if size < 10 else ",.1f" if size < 1000 else ",.0f"
     return format(value, sign + form)
+
+
+def percent(value: float) -> str:
+    """A change in percent, with its sign: one digit behind the point, more only where nothing else would be left."""
+    return f"{value:+,.1f} %" if value == 0 or abs(value) >= 0.05 else f"{value:+.1g} %"
 
 
 def coded(text: str) -> Markup:
@@ -219,6 +225,7 @@ def _outputs(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "rest": rest[:LISTED],
         "unlisted": max(0, len(rest) - LISTED),
         "pictures": any(item.get("pictures") for item in items),
+        "paired": any(item.get("base_answer") or item.get("base_similarities") for item in items),
         "tiles": items[:TILES],
         "untiled": max(0, len(items) - TILES),
         "total": len(items),

@@ -111,6 +111,21 @@ class ItemPart(Part):
     expected: str
     answer: str
     base_answer: str
+    base_total_loss: Measured
+    base_similarities: dict[str, Measured] = Field(description="of the base alone; empty where it was not measured")
+
+
+class BeforeAfterPart(Part):
+    """One metric of the base alone and of the adapter: means over the outputs where both have it, as it was measured
+    (a measure's metric may run further than its similarity). `change_percent` in percent of `before`'s size."""
+
+    metric: str
+    title: str
+    before: Measured
+    after: Measured
+    change_percent: Measured = Field(description="null where before is 0 or not known")
+    better: Literal["higher", "lower", ""] = Field(description='which way is better, "" where neither is')
+    is_better: bool | None = Field(description="null where nothing changed or neither way is better")
 
 
 class AdapterPart(Part):
@@ -240,6 +255,7 @@ class TrainingReport(Part):
     lora_tuning: LoraTuning
     measures: tuple[MeasurePart, ...]
     items: tuple[ItemPart, ...]
+    before_after: tuple[BeforeAfterPart, ...] = Field(description="empty where the base alone was not measured")
     data: dict[str, Any]
     adapter: AdapterPart | None
     start_point: StartPart | None

@@ -6,9 +6,9 @@ Says only what the record holds. Knows nothing of layout.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from tuner.report.schema import BenchmarkAnalysis, ImportancePart, LoraTuning, StartPart
+from tuner.report.schema import BeforeAfterPart, BenchmarkAnalysis, ImportancePart, LoraTuning, StartPart
 from tuner.report.settings import Settings
 from tuner.report.standing import best_trial
 from tuner.report.trials import format_seconds, params_text, searched, state_word
@@ -25,6 +25,7 @@ def summary(
     settings: Settings,
     score: LoraTuning,
     benchmark: BenchmarkAnalysis,
+    compared: Sequence[BeforeAfterPart],
     start: StartPart | None,
     importance: ImportancePart,
 ) -> tuple[str, ...]:
@@ -34,6 +35,7 @@ def summary(
         _quality(record, settings),
         _start(start),
         _outputs(benchmark, settings),
+        _compared(compared, settings),
         _search(record),
         _mattered(importance),
     ]
@@ -95,6 +97,20 @@ def _outputs(benchmark: BenchmarkAnalysis, settings: Settings) -> str:
     loss = benchmark.average_metrics.get("avg_total_loss")
     mean = f"; their mean total loss is {loss:.3f}" if loss is not None else ""
     return f"Of {total:,} {settings.judged_by.item}s that it answered, {parts}{mean}."
+
+
+def _compared(compared: Sequence[BeforeAfterPart], settings: Settings) -> str:
+    """What the adapter gained over the base alone, by the measure that decides."""
+    measure = settings.judged_by.measure(settings.judged_by.deciding)
+    part = next((each for each in compared if each.metric == measure.metric), None)
+    if part is None or part.before is None or part.after is None:
+        return ""
+    change = "" if part.change_percent is None else f", a change of {part.change_percent:+,.1f} %"
+    word = {True: "better", False: "worse", None: "the same"}[part.is_better]
+    return (
+        f"On the same {settings.judged_by.item}s the base alone has a mean {measure.title} of {part.before:.3f}, the "
+        f"adapter {part.after:.3f}{change}: {word}."
+    )
 
 
 def _search(record: StudyRecord) -> str:

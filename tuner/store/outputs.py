@@ -24,7 +24,9 @@ _PICTURE = re.compile(r"[\w.-]+\.png")
 class Output:
     """One held-out row and what was made of it. `name` as in "image_1.jpg" or "text_1"; `expected` is the right answer,
     `answer` the adapter's, `base_answer` the base's alone ("" where it cannot answer). `metrics` are plain floats, the
-    task's measures among them. `pictures` are PNG files by role: "expected", "base", "adapter"."""
+    task's measures among them; `base_metrics` are the same, measured on what the base alone makes of the row, and empty
+    where it cannot answer. `key_facts` are what a right answer must hold, where the row names any, each with its
+    alternatives joined by "|". `pictures` are PNG files by role: "expected", "base", "adapter"."""
 
     name: str
     input: str
@@ -33,6 +35,8 @@ class Output:
     base_answer: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     pictures: Mapping[str, bytes] = field(default_factory=dict)
+    base_metrics: Mapping[str, float] = field(default_factory=dict)
+    key_facts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ def write_outputs(folder: Path, outputs: Outputs) -> None:
                 "answer": item.answer,
                 "base_answer": item.base_answer,
                 "metrics": dict(item.metrics),
+                "base_metrics": dict(item.base_metrics),
+                "key_facts": list(item.key_facts),
                 "pictures": files,
             }
         )
@@ -69,8 +75,8 @@ def write_outputs(folder: Path, outputs: Outputs) -> None:
 
 def read_outputs(folder: Path, pictures: Collection[str] = ()) -> Outputs | None:
     """The outputs of a study, None if it has none, with the pictures of those named alone: all may be more than memory
-    holds. A metric that was not finite is missing, as is a picture that is gone. Raises StoreError for a file that
-    cannot be read."""
+    holds. A metric that was not finite is missing, as is a picture that is gone; a file from before the base was
+    measured too has no `base_metrics`. Raises StoreError for a file that cannot be read."""
     path = folder / "outputs" / FILE
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -88,10 +94,15 @@ def _item(folder: Path, row: Mapping[str, Any], wanted: Collection[str]) -> Outp
         # a name from a file leads nowhere but to a picture in this folder
         if _PICTURE.fullmatch(name) and (folder / name).is_file():
             pictures[str(role)] = (folder / name).read_bytes()
-    metrics = {
+    texts = {name: str(row[name]) for name in ("name", "input", "expected", "answer", "base_answer")}
+    before = _finite(row.get("base_metrics", {}))
+    facts = tuple(str(fact) for fact in row.get("key_facts", ()))
+    return Output(**texts, metrics=_finite(row["metrics"]), pictures=pictures, base_metrics=before, key_facts=facts)
+
+
+def _finite(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {
         str(name): float(value)
-        for name, value in row["metrics"].items()
+        for name, value in metrics.items()
         if isinstance(value, int | float) and not isinstance(value, bool) and value - value == 0
     }
-    texts = {name: str(row[name]) for name in ("name", "input", "expected", "answer", "base_answer")}
-    return Output(**texts, metrics=metrics, pictures=pictures)

@@ -19,7 +19,7 @@ from tuner.study.folder import StudyFolder
 from tuner.study.space import Space, check_unchanged
 
 _FIXED = ("task", "base_model", "revision", "data", "score", "precision")
-_FIXED_SEARCH = ("seed", "reports_per_epoch", "asha")
+_FIXED_SEARCH = ("seed", "reports_per_epoch", "asha", "patience")
 
 
 def check_data(record: StudyRecord, summary: Mapping[str, Any]) -> None:
@@ -41,6 +41,8 @@ def resumed(config: StudyConfig, folder: StudyFolder, space: Space, defaults: Ma
     check_unchanged(Space(before.space, defaults), space)
     old, now = before.model_dump(mode="json"), config.model_dump(mode="json")
     changes = [name for name in _FIXED if old[name] != now[name]]
+    if old["memory"]["base_4bit"] != now["memory"]["base_4bit"]:
+        changes.append("memory.base_4bit")
     changes += [f"search.{name}" for name in _FIXED_SEARCH if old["search"][name] != now["search"][name]]
     if changes:
         raise StudyError(

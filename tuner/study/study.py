@@ -33,6 +33,7 @@ from tuner.store.outputs import Outputs, write_outputs
 from tuner.store.records import COMPLETE, FAILED, INTERRUPTED, StudyRecord
 from tuner.study.folder import StudyFolder
 from tuner.study.interrupt import interruptible
+from tuner.study.judge import check_judge, judged
 from tuner.study.launch import reserved, study_name
 from tuner.study.observer import Observer, Watched
 from tuner.study.recorder import Recorder
@@ -69,6 +70,7 @@ def run_study(
     """
     spec = tasks.spec(config.task)
     configured(spec.judged_by, config)  # names that the task does not have are refused before anything starts
+    check_judge(spec, config.judge)
     now = time.time()
     config = config.model_copy(update={"name": study_name(config, now)})
     folder = StudyFolder(config.results / str(config.name))
@@ -179,6 +181,7 @@ class _Run:
         try:
             split = _held_out(data)
             items = self._runner.outputs(kept, state, split, self._config.benchmark.items)
+            items = judged(items, self._config.judge, self._stopping)
             write_outputs(self._folder.path, Outputs(trial_id, split, tuple(items)))
         except Stopped:
             raise
