@@ -36,7 +36,7 @@ class TestEverySpace:
     def test_is_valid_and_of_its_folders_task(self, path: Path) -> None:
         config = load(path)
         assert config.task == path.parent.name
-        assert config.search.trials == 16
+        assert config.search.trials >= 9
         assert config.search.asha is not None
 
     def test_searches_rank_learning_rate_and_epochs(self, path: Path) -> None:
@@ -67,12 +67,35 @@ class TestEverySpace:
             bare = line.strip()
             explained = "#" in bare or above.startswith("#")
             # a start point in one line is explained by the line above its list
-            assert not bare or explained or bare.startswith((*groups, "- {")), f"{line!r} gives no reason"
+            continued = above.endswith(",")  # of a start point that fills more than one line
+            assert not bare or explained or continued or bare.startswith((*groups, "- {")), f"{line!r} gives no reason"
             above = bare
 
     def test_the_space_is_named_by_a_base_of_the_task(self, path: Path) -> None:
         bases = tasks.spec(path.parent.name).bases
         assert load(path).base_model in (path.stem, bases[path.stem])
+
+
+def test_llama_starts_from_its_two_known_points() -> None:
+    config = load(FOLDER / "shoe_qa" / "llama32_3b.yaml")
+    first, second = config.start_points[:2]
+    assert (first["learning_rate"], first["epochs"], first["rank"], first["alpha"]) == (1.5e-5, 13, 16, 16)
+    assert (second["learning_rate"], second["epochs"]) == (2e-5, 16)
+    constants = {name: entry.value for name, entry in config.space.items() if isinstance(entry, Constant)}
+    expected = {"batch_size": 8, "accumulation": 2, "weight_decay": 0.01, "warmup_steps": 5, "restarts": 1}
+    assert constants == {**expected, "schedule": "cosine_with_restarts"}
+    assert (config.search.seed, config.search.patience, config.data.max_length) == (8888, 3, 2048)
+
+
+def test_shoe_chat_is_the_default_and_reads_its_rows_whole() -> None:
+    spec = tasks.spec("shoe_qa")
+    config = load(FOLDER / "shoe_qa" / f"{spec.default_space}.yaml")
+    assert (config.base_model, config.data.source) == ("shoe_chat", "embedded")
+    prepared = spec.prepare(config)
+    assert prepared.warnings == ()
+    assert sum(prepared.summary["truncated"].values()) == 0
+    rows = {split: found["total_samples"] for split, found in prepared.summary["splits"].items()}
+    assert rows["validation"] == config.data.validation_samples < rows["train"]
 
 
 def test_minilm_is_the_default_and_as_designed() -> None:

@@ -1,4 +1,5 @@
-"""`tuner predict`, with a task that only this test has: it answers with the length of the text."""
+"""`tuner predict`, with two tasks that only this test has: one answers with the length of the text, one tells it back
+word by word."""
 
 from __future__ import annotations
 
@@ -34,21 +35,41 @@ SPEC = TaskSpec(
     default_space="none", preparation="", implementation="tuner.tasks.counting:Counter",
 )
 """
+TELLING = """
+from tuner.tasks.task import TaskSpec
+
+class Teller:
+    @staticmethod
+    def predictor(adapter):
+        return Teller()
+    def stream(self, text):
+        for number, word in enumerate(text.split()):
+            yield f" {word}" if number else word
+    def predict(self, inputs):
+        return [{"answer": text, "seconds": 0.5} for text in inputs]
+
+SPEC = TaskSpec(
+    name="telling", title="Telling", quality="accuracy", preservation="preservation", bands={}, bases={},
+    default_space="none", preparation="", implementation="tuner.tasks.telling:Teller",
+)
+"""
 
 
 @pytest.fixture
 def counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A results folder with studies of the task, the newest of them without an adapter."""
-    package = tmp_path / "tasks" / "counting"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text(TASK)
+    for name, source in (("counting", TASK), ("telling", TELLING)):
+        package = tmp_path / "tasks" / name
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text(source)
     monkeypatch.setattr(tasks, "__path__", [*tasks.__path__, str(tmp_path / "tasks")])
     monkeypatch.chdir(tmp_path)
     for study in (finished("first", 1.0), finished("second", 2.0), record("third", 3.0)):
         object.__setattr__(study, "task", "counting")
         save(Path("results"), study, adapter=study.winner is not None)
     yield tmp_path
-    sys.modules.pop("tuner.tasks.counting", None)
+    for name in ("counting", "telling"):
+        sys.modules.pop(f"tuner.tasks.{name}", None)
 
 
 def test_the_newest_finished_study_answers(counting: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,6 +98,34 @@ def test_lines_from_standard_input(
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n\n".join(lines) + "\n"))
     assert main(["predict", "counting", "-"]) == 0
     assert [line.split("\t")[-1] for line in capsys.readouterr().out.splitlines()] == lines
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[str, list[str]]:
+    """What `tuner predict telling` prints, and how much of it was there at each flush."""
+    out, seen = io.StringIO(), []
+    monkeypatch.setattr(out, "flush", lambda: seen.append(out.getvalue()))
+    monkeypatch.setattr(sys, "stdout", out)
+    assert main(["predict", "telling", "--adapter", "results/first/best", *arguments]) == 0
+    return out.getvalue(), seen
+
+
+def test_an_answer_is_printed_as_it_is_written(counting: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    printed, seen = shown(monkeypatch, "dry the shoe")
+    assert printed == "dry the shoe\n"
+    assert list(dict.fromkeys(seen)) == ["dry", "dry the", "dry the shoe", "dry the shoe\n"]
+
+
+def test_several_answers_stand_under_their_questions(counting: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shown(monkeypatch, "one two", "乾燥")[0] == "> one two\none two\n\n> 乾燥\n乾燥\n"
+    monkeypatch.setattr(sys, "stdin", io.StringIO("one\n\ntwo\n"))
+    assert shown(monkeypatch, "-")[0] == "> one\none\n\n> two\ntwo\n"
+
+
+def test_json_is_printed_whole(counting: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = shown(monkeypatch, "--json", "one two", "乾燥")[0].splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"input": text, "answer": text, "seconds": 0.5} for text in ("one two", "乾燥")
+    ]
 
 
 @pytest.mark.parametrize(

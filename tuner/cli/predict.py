@@ -8,14 +8,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tuner.cli.find import adapter_folder, add_results, all_studies, find_study
 from tuner.errors import ConfigError, Problem, StudyError
 from tuner.store.records import StudyRecord
+
+if TYPE_CHECKING:
+    from tuner.tasks.task import Streaming
 
 BATCH = 32
 
@@ -38,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Print one answer a text. Raises ConfigError, StudyError, StoreError, BaseModelError."""
     from tuner import tasks
+    from tuner.tasks.task import Streaming
 
     spec = tasks.spec(options.task)
     adapter = _adapter(options)
@@ -47,6 +51,9 @@ def execute(options: argparse.Namespace) -> int:
             Problem("text", "", "there is nothing to answer to", "Give a text, or lines on standard input.")
         )
     predictor = spec.predictor(adapter)
+    if isinstance(predictor, Streaming) and not options.json:
+        _stream(predictor, texts)
+        return 0
     for batch in _batches(texts):
         for text, answer in zip(batch, predictor.predict(batch), strict=True):
             if options.json:
@@ -54,6 +61,16 @@ def execute(options: argparse.Namespace) -> int:
             else:
                 print(_line(text, answer), flush=True)
     return 0
+
+
+def _stream(predictor: Streaming, texts: Sequence[str]) -> None:
+    """Each answer as it is written; where there are several, under its question."""
+    for number, text in enumerate(texts):
+        if len(texts) > 1:
+            print(f"{chr(10) * bool(number)}> {text}", flush=True)
+        for piece in predictor.stream(text):
+            print(piece, end="", flush=True)
+        print(flush=True)
 
 
 def _adapter(options: argparse.Namespace) -> Path:

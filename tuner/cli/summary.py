@@ -21,7 +21,7 @@ from tuner.store.records import COMPLETE, FAILED, INTERRUPTED, PRUNED, RUNNING, 
 COMPONENTS = ("efficiency", "quality", "preservation")
 STYLES = {COMPLETE: "green", PRUNED: "yellow", FAILED: "red", INTERRUPTED: "magenta", RUNNING: "cyan"}
 WORDS = {PRUNED: "stopped early"}
-EXAMPLES = {"sentiment": "The sole came off after a week."}
+EXAMPLES = {"sentiment": "The sole came off after a week.", "shoe_qa": "鞋櫃濕度多少才安全?"}
 
 
 def print_summary(console: Console, folder: Path, record: StudyRecord) -> None:

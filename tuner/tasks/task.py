@@ -8,10 +8,10 @@ batch for the whole pack, and returns the loss of each row, so that the engine c
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from tuner.config import BandConfig, StudyConfig
 from tuner.score import DEFAULT_BANDS
@@ -120,10 +120,19 @@ class Predictor(Protocol):
         """One dict of plain values per input, in order."""
 
 
+@runtime_checkable
+class Streaming(Protocol):
+    """A predictor that can show its answer while it is being written."""
+
+    def stream(self, text: str) -> Iterator[str]:
+        """Pieces of the answer to one input, in order; together they are the answer."""
+
+
 class Task(Protocol):
     """The heavy half of a task on one device. Not thread-safe: one thread touches it.
 
-    The loss of a row depends on that row and its own adapter alone, whoever else is in the pack.
+    The loss of a row depends on that row and its own adapter alone, whoever else is in the pack. A task may also have
+    `notes`, sentences for the user about how it holds its base (see `EngineInfo`).
     """
 
     context: PackContext

@@ -1,7 +1,5 @@
 """Two dozen Chinese reviews, bad and good in turn."""
 
-# ruff: noqa: RUF001
-
 CHINESE = [
     "这部电影太无聊了，我差点睡着。",
     "演员的表演非常出色，我很喜欢。",

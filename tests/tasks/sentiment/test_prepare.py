@@ -46,6 +46,13 @@ def test_texts_that_are_cut_are_counted(toy_bases: dict[str, Path], data: dict[s
     assert any("longer than 10 tokens are cut short" in warning for warning in prepared.warnings)
 
 
+def test_savers_for_large_bases_are_refused(toy_bases: dict[str, Path], data: dict[str, Any]) -> None:
+    memory = {"base_4bit": True, "checkpointing": True, "optimizer_8bit": True}
+    with pytest.raises(ConfigError, match=r"(?s)memory\.base_4bit.*memory\.checkpointing"):
+        prepare(toy.make_config(toy_bases["bert"], data, memory=memory))
+    prepare(toy.make_config(toy_bases["bert"], data, memory={"optimizer_8bit": True}))
+
+
 @pytest.mark.parametrize(
     "rank",
     [17, {"type": "int", "low": 1, "high": 17}, {"type": "choice", "values": [2, 17]}],

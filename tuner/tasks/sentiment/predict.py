@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
-from tuner.bases.describe import describe
-from tuner.bases.load import load_classifier, load_tokenizer, quiet
-from tuner.errors import StoreError
+from tuner.bases.adapted import SavedAdapter, not_an_adapter
+from tuner.bases.load import load_classifier, load_tokenizer
 
 BATCH = 32
 
@@ -22,26 +19,14 @@ class SentimentPredictor:
     for its base."""
 
     def __init__(self, adapter: Path) -> None:
-        from peft import PeftModel
-
+        saved = SavedAdapter.open(adapter)
         try:
-            details = json.loads((adapter / "tuner.json").read_text(encoding="utf-8"))
-            revision = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("revision")
-            base_model, self.max_length = details["base_model"], details["max_length"]
-            self.names = [str(name) for name in details["labels"]]
-            with safe_open(adapter / "adapter_model.safetensors", framework="pt"):
-                pass  # else PEFT, which misses the file, asks the hub for it
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
-            raise StoreError(f"{adapter} is not a saved adapter: {error}. Name a study's best folder.") from error
-        facts = describe(base_model, revision)
-        self.tokenizer = load_tokenizer(facts)
-        base = load_classifier(facts, len(self.names))
-        try:
-            with quiet():
-                self.model = PeftModel.from_pretrained(base, str(adapter)).eval()
-        except (OSError, ValueError, RuntimeError, LookupError, TypeError) as error:
-            reason = str(error).strip().split("\n")[0]
-            raise StoreError(f"{adapter} does not fit its base {base_model}: {reason}") from error
+            self.max_length = saved.details["max_length"]
+            self.names = [str(name) for name in saved.details["labels"]]
+        except (LookupError, TypeError) as error:
+            raise not_an_adapter(adapter, error) from error
+        self.tokenizer = load_tokenizer(saved.facts)
+        self.model = saved.on(load_classifier(saved.facts, len(self.names)))
 
     @torch.no_grad()
     def predict(self, inputs: Sequence[str]) -> list[dict[str, Any]]:

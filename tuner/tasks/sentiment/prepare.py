@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tuner.bases.describe import BaseFacts, describe
-from tuner.config import Choice, Constant, Entry, IntRange, StudyConfig
+from tuner.config import StudyConfig
+from tuner.config_memory import base_saver_problems
 from tuner.data.classification import Splits, load_splits
 from tuner.data.fingerprint import fingerprint_splits
 from tuner.data.language import language_warning
@@ -16,6 +17,7 @@ from tuner.data.validate import ValidationReport, clean, validate_classification
 from tuner.errors import BaseModelError, ConfigError, Problem
 from tuner.lora.layouts import EncoderLayout, layout_of, lora_modules, matching, translated
 from tuner.tasks.sentiment.reviews import embedded_splits
+from tuner.tasks.space_checks import rank_problems, values_of
 from tuner.tasks.task import Prepared
 
 LABELS = 2
@@ -36,9 +38,10 @@ def prepare(config: StudyConfig) -> Prepared:
     layers = int(facts.config.get("num_hidden_layers") or facts.config.get("n_layers") or 0)
     modules = lora_modules(layout, layers)
     problems = [
-        *_rank_problems(config, width),
+        *rank_problems(config, width),
         *_target_problems(config, modules, layout),
         *_length_problems(config, facts),
+        *base_saver_problems(config.memory, config.task),
     ]
     if problems:
         raise ConfigError(problems)
@@ -63,28 +66,6 @@ def prepare(config: StudyConfig) -> Prepared:
     return Prepared(data=kept, summary=summary, warnings=warnings)
 
 
-def _values(entry: Entry | None, default: Any) -> list[Any]:
-    """Every value an entry may take, or its ends."""
-    if entry is None:
-        return [default]
-    if isinstance(entry, Constant):
-        return [entry.value]
-    if isinstance(entry, Choice):
-        return list(entry.values)
-    return [entry.low, entry.high]
-
-
-def _rank_problems(config: StudyConfig, width: int) -> list[Problem]:
-    entry = config.space["rank"]
-    where = "space.rank.high" if isinstance(entry, IntRange) else "space.rank"
-    rule = f"the rank must not be above the layers' width, {width} in this base"
-    return [
-        Problem(where, value, rule, "4 to 64 is usual; a rank of the full width is a full fine-tune.")
-        for value in _values(entry, None)
-        if width and value > width
-    ]
-
-
 def _target_problems(config: StudyConfig, modules: Sequence[str], layout: EncoderLayout) -> list[Problem]:
     parts = layout.parts
     # the last word where it names one part alone, as in query; more of the name where it does not, as in output.dense
@@ -92,7 +73,7 @@ def _target_problems(config: StudyConfig, modules: Sequence[str], layout: Encode
     leaves = [end if last.count(end) == 1 else part for part, end in zip(parts, last, strict=True)]
     problems: dict[str, Problem] = {}
     points = [point["target_modules"] for point in config.start_points if "target_modules" in point]
-    for targets in [*_values(config.space.get("target_modules"), None), *points]:
+    for targets in [*values_of(config.space.get("target_modules"), None), *points]:
         for target in [targets] if isinstance(targets, str) else targets or []:
             if not matching(modules, translated([target], layout)):
                 rule = f"the base {config.base_model} has no such module"
