@@ -111,6 +111,7 @@ def told(record: StudyRecord, **changes: Any) -> str:
     )
     parts = {
         "benchmark": benchmark,
+        "compared": (),
         "start": StartPart(trial=0, params={}, score=0.7, gain=0.05),
         "importance": ImportancePart(shares={"learning_rate": 0.6, "rank": 0.4}, basis="9 trials"),
         **changes,
