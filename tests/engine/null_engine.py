@@ -138,13 +138,21 @@ class SlowEngine(NullEngine):
         return super().advance(trial_id)
 
 
+def first_to_leave(mark: Path) -> bool:
+    """Leave a file; whether it was not there before. Of several processes that try at once one is the first."""
+    try:
+        mark.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
 class MortalEngine(NullEngine):
     """Dies once, in the middle of the second report of the first trial, and leaves a file that says so."""
 
     def advance(self, trial_id: str) -> Report:
         mark = Path(self.settings.config.results) / "died"
-        if self._states[trial_id].index == 1 and not mark.exists():
-            mark.write_text("once")
+        if self._states[trial_id].index == 1 and first_to_leave(mark):
             os._exit(1)
         return super().advance(trial_id)
 
@@ -154,8 +162,7 @@ class BreakingEngine(NullEngine):
 
     def advance(self, trial_id: str) -> Report:
         mark = Path(self.settings.config.results) / "broke"
-        if self._states[trial_id].index == 1 and not mark.exists():
-            mark.write_text("once")
+        if self._states[trial_id].index == 1 and first_to_leave(mark):
             self._closed = True
             raise EngineError("it broke: the device is gone")
         return super().advance(trial_id)
