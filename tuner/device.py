@@ -243,6 +243,17 @@ def fuses_attention(x: torch.Tensor, length: int) -> bool:
     return x.device.type != "cpu" or length > 512
 
 
+def logits_at_once(x: torch.Tensor) -> int:
+    """How many fp32 numbers of a vocabulary's logits to hold beside `x`: 16 MB stay in a CPU's caches, a GPU wants more
+    for each reading of the output matrix."""
+    return 4_194_304 if x.device.type == "cpu" else 67_108_864
+
+
+def trains_in_bf16(device: torch.device) -> bool:
+    """Whether a whole model, weights in fp32, trains faster with products in bf16: on CUDA."""
+    return device.type == "cuda"
+
+
 def ray_resources(device: Device, threads: int | None = None) -> dict[str, float]:
     """What an actor on this device asks of Ray: {"GPU": 1}, {"mps": 1} or {"CPU": threads} (all there are by default).
 

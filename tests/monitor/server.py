@@ -6,8 +6,10 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.servers import serving
 
 
 class Receiver:
@@ -54,14 +56,5 @@ def receiver(*answers: int, location: str = "") -> Iterator[Receiver]:
         def log_message(self, *args: Any) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    held.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with serving(Handler, held.released) as held.url:
         yield held
-    finally:
-        held.released.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -7,8 +7,10 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.servers import serving
 
 GRADES: dict[str, Any] = {"completeness": 8, "key_data": 7.5, "semantic": 9, "readability": 10}
 
@@ -105,15 +107,5 @@ def judge(reply: Callable[[dict[str, Any]], Reply] | Reply, *first: Reply) -> It
         def log_message(self, *args: Any) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    held.place = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with serving(Handler, held.released) as held.place:
         yield held
-    finally:
-        held.released.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()

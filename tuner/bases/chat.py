@@ -103,8 +103,7 @@ class ChatFormat:
         return encoding.ids, encoding.offsets
 
     def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer.encode(_whole(text), add_special_tokens=False).ids
-        return ids
+        return self.pieces(text)[0]
 
     def _render(self, turns: Sequence[Mapping[str, str]], generating: bool) -> str:
         try:

@@ -21,7 +21,6 @@ from tuner.store.records import COMPLETE, FAILED, INTERRUPTED, PRUNED, RUNNING, 
 COMPONENTS = ("efficiency", "quality", "preservation")
 STYLES = {COMPLETE: "green", PRUNED: "yellow", FAILED: "red", INTERRUPTED: "magenta", RUNNING: "cyan"}
 WORDS = {PRUNED: "stopped early"}
-EXAMPLES = {"sentiment": "The sole came off after a week.", "shoe_qa": "鞋櫃濕度多少才安全?"}
 
 
 def print_summary(console: Console, folder: Path, record: StudyRecord) -> None:
@@ -47,8 +46,10 @@ def next_commands(folder: Path, record: StudyRecord) -> list[str]:
     if record.state in (INTERRUPTED, FAILED):
         commands.append(f"tuner tune --resume {shlex.quote(record.name)}{results}")
     if record.winner is not None:
-        example = shlex.quote(EXAMPLES.get(record.task, "..."))
-        commands.append(f"tuner predict {record.task} {example} --study {shlex.quote(record.name)}{results}")
+        example = tasks.spec(record.task).example if record.task in tasks.names() else "..."
+        commands.append(
+            f"tuner predict {record.task} {shlex.quote(example)} --study {shlex.quote(record.name)}{results}"
+        )
     if (folder / "tensorboard").is_dir():
         commands.append(f"tensorboard --logdir {shlex.quote(str(folder / 'tensorboard'))}")
     if (folder / "study.db").exists():

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from tuner.errors import DataError, Problem
+
 MIN_TRAIN_ROWS = 8
 _HTML = re.compile(r"</?[a-zA-Z][^<>]{0,200}>|<!--|&(?:amp|lt|gt|quot|nbsp|#\d{1,6});")
 # UTF-8 read as Windows-1252: an accented capital before a sign that never follows it in real words.
@@ -28,6 +30,22 @@ def holds_mojibake(text: str) -> bool:
 def holds_control(text: str) -> bool:
     """Whether there are control characters other than tab and line ends."""
     return bool(_CONTROL.search(text))
+
+
+class Verdict:
+    """What the report of every validation can be asked."""
+
+    problems: tuple[Problem, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether a study may start."""
+        return not self.problems
+
+    def raise_problems(self) -> None:
+        """Raises DataError with every problem, if there is one."""
+        if self.problems:
+            raise DataError(self.problems)
 
 
 def note_finding(

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tuner.data.classification import Row, Splits, identity
-from tuner.data.findings import MIN_TRAIN_ROWS, holds_control, holds_html, holds_mojibake, note_finding
-from tuner.errors import DataError, Problem
+from tuner.data.findings import MIN_TRAIN_ROWS, Verdict, holds_control, holds_html, holds_mojibake, note_finding
+from tuner.errors import Problem
 
 MIN_CHARS, MAX_CHARS = 5, 500
 MAX_BALANCED_RATIO = 3.0
@@ -40,7 +40,7 @@ class SplitStatistics:
 
 
 @dataclass(frozen=True)
-class ValidationReport:
+class ValidationReport(Verdict):
     """What was found. `counts` maps a finding to its rows per split; `drop` holds, per split, the indices that `clean`
     leaves out; `truncated` is how many texts of each split the task's model cuts short, None before it has counted."""
 
@@ -50,16 +50,6 @@ class ValidationReport:
     counts: Mapping[str, Mapping[str, int]]
     drop: Mapping[str, frozenset[int]] = field(default_factory=dict)
     truncated: Mapping[str, int] | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether a study may start."""
-        return not self.problems
-
-    def raise_problems(self) -> None:
-        """Raises DataError with every problem, if there is one."""
-        if self.problems:
-            raise DataError(self.problems)
 
     def with_truncated(self, truncated: Mapping[str, int], max_length: int) -> ValidationReport:
         """This report with the number of texts per split that are longer than `max_length` tokens, and a warning."""

@@ -15,8 +15,8 @@ from typing import Any
 from tuner.data import chat_findings
 from tuner.data.chat import ChatSplits
 from tuner.data.chat_row import ChatRow
-from tuner.data.findings import MIN_TRAIN_ROWS, note_finding
-from tuner.errors import DataError, Problem
+from tuner.data.findings import MIN_TRAIN_ROWS, Verdict, note_finding
+from tuner.errors import Problem
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ChatStatistics:
 
 
 @dataclass(frozen=True)
-class ChatReport:
+class ChatReport(Verdict):
     """What was found. `counts` maps a finding to its rows per split; `drop` holds, per split, the indices that
     `clean_chats` leaves out, `unsupervised` those of the rows it leaves that `without` leaves out; `truncated` is how
     many rows of each split the task's model cuts short. Both are None before the task has counted. `left` are the rows
@@ -56,16 +56,6 @@ class ChatReport:
     left: ChatSplits = field(repr=False)
     truncated: Mapping[str, int] | None = None
     unsupervised: Mapping[str, tuple[int, ...]] | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether a study may start."""
-        return not self.problems
-
-    def raise_problems(self) -> None:
-        """Raises DataError with every problem, if there is one."""
-        if self.problems:
-            raise DataError(self.problems)
 
     def with_truncated(
         self, truncated: Mapping[str, int], unsupervised: Mapping[str, Sequence[int]], max_length: int

@@ -57,7 +57,7 @@ class DeviceEngine:
             samples_per_second=packing.rows_per_second,
             base_memory_mb=self._base_memory_mb,
             train_rows=packing.task.train_rows,
-            notes=(packing.device.reason, *getattr(packing.task, "notes", ())),
+            notes=(packing.device.reason, *packing.task.notes),
         )
 
     def load(self) -> EngineLoad:

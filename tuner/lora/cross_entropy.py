@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-CHUNK, CHUNK_GPU = 4_194_304, 67_108_864  # logits held at once, in fp32: 16 MB stay in a CPU's caches, a GPU wants more
+from tuner.device import logits_at_once
 
 
 class _FrozenCrossEntropy(torch.autograd.Function):
@@ -25,7 +25,7 @@ class _FrozenCrossEntropy(torch.autograd.Function):
         losses = torch.empty(len(hidden), device=hidden.device)
         wanted = ctx.needs_input_grad[0]
         gradient = torch.empty_like(hidden) if wanted else None
-        rows = max(1, (CHUNK if hidden.device.type == "cpu" else CHUNK_GPU) // len(weight))
+        rows = max(1, logits_at_once(hidden) // len(weight))
         for start in range(0, len(hidden), rows):
             part = slice(start, start + rows)
             surprise = F.linear(hidden[part], weight).float().log_softmax(-1)  # (t, V)

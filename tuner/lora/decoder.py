@@ -70,10 +70,8 @@ class KeyValues:
     def keep(self, rows: torch.Tensor) -> None:
         """Forget all texts but these (indices)."""
         self.lengths, self._hidden = self.lengths[rows], self._hidden[rows]
-        for number, (
-            keys,
-            values,
-        ) in self._layers.items():  # one layer after another: the old one's memory is free then
+        # one layer after another: the old one's memory is free then
+        for number, (keys, values) in self._layers.items():
             self._layers[number] = keys[rows], values[rows]
 
 

@@ -9,7 +9,7 @@ kernel (scaled_dot_product_attention), and bf16 softmax over a multiple of 32 ru
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,6 +38,12 @@ class Ragged:
         self._counts, self._starts = counts, starts
         self._groups: tuple[int, list[Group], torch.Tensor, torch.Tensor] | None = None
         self._scratch = torch.empty(0, device=device)
+
+    def means(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The mean over each row's tokens (T, H) -> (B, H), fp32."""
+        summed = torch.zeros(len(self.lengths), hidden.shape[-1], device=self.device)
+        summed.index_add_(0, self.row_of, hidden.float())
+        return summed / torch.tensor(self.lengths, device=self.device)[:, None]
 
     def groups(self, heads: int) -> tuple[list[Group], torch.Tensor, torch.Tensor]:
         """The attention groups, and the way back from their stacked outputs: for each token and head (T * heads,),
@@ -71,6 +77,20 @@ class Ragged:
         if self._scratch.dtype != dtype or self._scratch.numel() < numbers:
             self._scratch = torch.empty(numbers, dtype=dtype, device=self.device)
         return self._scratch[:numbers].view(-1, width)
+
+
+def in_chunks(lengths: Mapping[int, int], most: int) -> Iterator[list[int]]:
+    """The keys of `lengths` in order of length, in chunks of at most `most` tokens together; a longer row is alone."""
+    chunk: list[int] = []
+    tokens = 0
+    for index in sorted(lengths, key=lengths.__getitem__):
+        if chunk and tokens + lengths[index] > most:
+            yield chunk
+            chunk, tokens = [], 0
+        chunk.append(index)
+        tokens += lengths[index]
+    if chunk:
+        yield chunk
 
 
 class Group:

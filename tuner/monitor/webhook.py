@@ -20,12 +20,12 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from tuner.monitor.alerts import Alert
+from tuner.store import web
 from tuner.store.files import finite
 
 MOST_WAITING = 100
 """Alerts that wait to be posted at most; more are dropped, with a warning."""
 
-_AGAIN = {408, 425, 429}  # of the answers below 500 those that another try may cure
 _log = logging.getLogger(__name__)
 
 
@@ -77,16 +77,7 @@ class Webhook:
             _log.warning("some alerts could not be posted to %s before the study ended", self._place)
 
     def _work(self) -> None:
-        # only what this speaks is installed: no file, no ftp, no redirects
-        opener = urllib.request.OpenerDirector()
-        for handler in (
-            urllib.request.ProxyHandler(),
-            urllib.request.HTTPHandler(),
-            urllib.request.HTTPSHandler(),
-            urllib.request.HTTPDefaultErrorHandler(),
-            urllib.request.HTTPErrorProcessor(),
-        ):
-            opener.add_handler(handler)
+        opener = web.opener()
         while (item := self._queue.get()) is not None and not self._given_up.is_set():
             self._deliver(opener, *item)
 
@@ -112,18 +103,11 @@ class Webhook:
                 return "", False
         except urllib.error.HTTPError as error:
             error.close()
-            return f"it answered {error.code}", error.code >= 500 or error.code in _AGAIN
+            return f"it answered {error.code}", web.may_be_cured(error.code)
         except (http.client.InvalidURL, ValueError) as error:
             return type(error).__name__, False
         except (OSError, http.client.HTTPException) as error:
-            return self._reason(error), True
-
-    def _reason(self, error: Exception) -> str:
-        """An error in words that hold nothing of the URL."""
-        cause = error.reason if isinstance(error, urllib.error.URLError) else error
-        if isinstance(cause, TimeoutError):
-            return f"no answer within {self._timeout:g} s"
-        return str(getattr(cause, "strerror", None) or type(cause).__name__)
+            return web.trouble(error, self._timeout), True
 
 
 def _resolved(url: str) -> tuple[str, str]:

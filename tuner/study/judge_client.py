@@ -17,10 +17,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import urlsplit
 
 from tuner.config_judge import JudgeConfig
+from tuner.store import web
 
 GRADES = ("completeness", "key_data", "semantic", "readability")
 MOST = 10.0
@@ -28,7 +28,6 @@ MOST_WAIT = 60.0
 """Seconds that a server may ask to wait before another try."""
 
 _MOST_BYTES = 2**20
-_AGAIN = {408, 425, 429}  # of the codes below 500 those that another try may cure
 _HOPELESS = {401, 403, 404, 405}  # what every answer would meet
 _PROMPT = """\
 You grade answers to questions. You get one JSON object with "question", "reference" (a right answer), "key_facts" \
@@ -64,7 +63,7 @@ class JudgeClient:
         self._closing = closing
         self._waits = tuple(waits)
         self._key = os.environ.get(config.key_variable, "").strip() if config.key_variable else ""
-        self._opener = urllib.request.build_opener(_NoRedirects)
+        self._opener = web.opener()
 
     def grade(self, question: str, reference: str, key_facts: Sequence[str], answer: str) -> dict[str, float]:
         """The four `GRADES` of an answer, 0 to 10. Raises UngradedError."""
@@ -93,17 +92,15 @@ class JudgeClient:
                 if asked is not None and asked > MOST_WAIT:
                     why = f"it answered {code} and asks to wait for more than {MOST_WAIT:g} s"
                     raise UngradedError(why, hopeless=True) from None
-                if (code < 500 and code not in _AGAIN) or wait is None:
+                if not web.may_be_cured(code) or wait is None:
                     raise self._refused(code) from None
                 wait = asked if asked is not None else wait
             except (OSError, http.client.HTTPException, ValueError) as error:
-                cause = getattr(error, "reason", None)
-                cause = cause if isinstance(cause, Exception) else error
+                why = web.trouble(error, self._config.timeout_seconds)
                 # one that took all its time is not given as much again
-                if isinstance(cause, TimeoutError):
-                    raise UngradedError(f"no answer within {self._config.timeout_seconds:g} s") from None
-                if wait is None or not isinstance(error, OSError | http.client.HTTPException):
-                    raise UngradedError(_words(cause)) from None
+                late = isinstance(web.cause_of(error), TimeoutError)
+                if late or wait is None or not isinstance(error, OSError | http.client.HTTPException):
+                    raise UngradedError(why) from None
             if self._closing.wait(wait):
                 break
         raise UngradedError("it was not asked again")
@@ -132,13 +129,6 @@ class JudgeClient:
         return UngradedError(why, hopeless=code < 400 or code in _HOPELESS)
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect is an error like any other code."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
 def _grades(reply: bytes) -> dict[str, float]:
     """The grades in a server's reply. What a model says around them does not count: the last plain object does."""
     try:
@@ -164,8 +154,3 @@ def _seconds(retry_after: str | None) -> float | None:
         return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
     except (ValueError, TypeError, OverflowError):
         return None
-
-
-def _words(error: Exception) -> str:
-    """An error in words that hold nothing of the request."""
-    return str(getattr(error, "strerror", None) or type(error).__name__)

@@ -50,7 +50,7 @@ class TaskSpec:
     beyond the common ones to its default. `preparation` is "module:function", the checks that need no torch;
     `implementation` is "module:class", the heavy half. `benchmark` says how outputs are judged one by one; without one
     they are judged by quality and preservation alone. `answer` is the key under which its predictor gives the answer in
-    words, as `Output.answer` has it.
+    words, as `Output.answer` has it; `example` an input worth typing after a study.
     """
 
     name: str
@@ -66,6 +66,7 @@ class TaskSpec:
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     benchmark: Benchmark | None = None
     answer: str = "answer"
+    example: str = "..."
 
     @property
     def judged_by(self) -> Benchmark:
@@ -138,6 +139,8 @@ class Task(Protocol):
     context: PackContext
     sites: Sequence[Site]
     train_rows: int
+    notes: Sequence[str]
+    """Sentences for the user on how the base was loaded, where it is not as the config asks."""
 
     @property
     def dtype(self) -> torch.dtype:

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 
 from tuner.bases.shoe_chat import corpus, tokens
-from tuner.device import select_devices
+from tuner.device import select_devices, trains_in_bf16
 
 SHAPE = {
     "hidden_size": 256,
@@ -165,7 +165,7 @@ def sequence_loss(
     target = torch.where(owners[:, 1:] == owners[:, :-1], ids[:, 1:], -100)
     target[owners[:, 1:] < 0] = -100
     mask = torch.where(same, 0.0, -1e9)[:, None].to(device)  # (B, 1, L, L)
-    half = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    half = torch.autocast(device.type, torch.bfloat16, enabled=trains_in_bf16(device))
     with half:
         logits = model(
             input_ids=inputs.to(device), attention_mask=mask, position_ids=positions.to(device), use_cache=False

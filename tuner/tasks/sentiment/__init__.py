@@ -34,6 +34,7 @@ SPEC = TaskSpec(
     implementation="tuner.tasks.sentiment.task:SentimentTask",
     columns={"text": "text", "label": "label"},
     answer="name",
+    example="The sole came off after a week.",
     benchmark=Benchmark(
         measures=(
             Measure(

@@ -17,7 +17,7 @@ from tuner.data.validate import ValidationReport, clean, validate_classification
 from tuner.errors import BaseModelError, ConfigError, Problem
 from tuner.lora.layouts import EncoderLayout, layout_of, lora_modules, matching, translated
 from tuner.tasks.sentiment.reviews import embedded_splits
-from tuner.tasks.space_checks import rank_problems, values_of
+from tuner.tasks.space_checks import length_problems, rank_problems, target_problems
 from tuner.tasks.task import Prepared
 
 LABELS = 2
@@ -71,24 +71,14 @@ def _target_problems(config: StudyConfig, modules: Sequence[str], layout: Encode
     # the last word where it names one part alone, as in query; more of the name where it does not, as in output.dense
     last = [part.rpartition(".")[2] for part in parts]
     leaves = [end if last.count(end) == 1 else part for part, end in zip(parts, last, strict=True)]
-    problems: dict[str, Problem] = {}
-    points = [point["target_modules"] for point in config.start_points if "target_modules" in point]
-    for targets in [*values_of(config.space.get("target_modules"), None), *points]:
-        for target in [targets] if isinstance(targets, str) else targets or []:
-            if not matching(modules, translated([target], layout)):
-                rule = f"the base {config.base_model} has no such module"
-                problems[target] = Problem("space.target_modules", target, rule, f"It has: {', '.join(leaves)}.")
-    return list(problems.values())
+    return target_problems(config, lambda target: bool(matching(modules, translated([target], layout))), leaves)
 
 
 def _length_problems(config: StudyConfig, facts: BaseFacts) -> list[Problem]:
     positions = int(facts.config.get("max_position_embeddings", 0))
     # RoBERTa's positions start behind the padding id
     usable = positions - int(facts.config.get("pad_token_id") or 0) - 1 if facts.model_type in _OFFSET else positions
-    if usable and config.data.max_length > usable:
-        rule = f"the base {config.base_model} reads at most {usable} tokens"
-        return [Problem("data.max_length", config.data.max_length, rule, f"Use {usable} or less.")]
-    return []
+    return length_problems(config, usable)
 
 
 _OFFSET = ("roberta", "xlm-roberta", "camembert")

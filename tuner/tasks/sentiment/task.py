@@ -26,7 +26,7 @@ from tuner.lora.encoder import RaggedEncoder
 from tuner.lora.layouts import layout_of, lora_modules, matching
 from tuner.lora.packed import Pack, PackContext, wrap_linears
 from tuner.lora.parameters import AdapterShape
-from tuner.lora.ragged import Ragged
+from tuner.lora.ragged import Ragged, in_chunks
 from tuner.store.outputs import Output
 from tuner.tasks.sentiment.predict import SentimentPredictor
 from tuner.tasks.sentiment.prepare import LABELS, NAMES, targets_of
@@ -38,6 +38,8 @@ PRESERVATION_ROWS = 64
 
 class SentimentTask:
     """Implements `Task`. `prepared.data` are the cleaned splits. Raises BaseModelError if the base cannot be loaded."""
+
+    notes = ()
 
     def __init__(self, config: StudyConfig, device: Device, prepared: Prepared) -> None:
         self.facts = describe(config.base_model, config.revision)
@@ -219,22 +221,12 @@ class SentimentTask:
         for chunk in self._chunks(split, indices, members):
             tokens = [self.rows[split][index] for index in chunk]
             hidden, ragged = self._hidden(pack, [tokens] * members, first_only=False)
-            embedded = self._embeddings(hidden, ragged).view(members, len(chunk), -1)
+            embedded = ragged.means(hidden).view(members, len(chunk), -1)
             yield chunk, embedded, self._head(pack, hidden[ragged.first]).view(members, len(chunk), -1)
 
     def _chunks(self, split: str, indices: Sequence[int], members: int) -> Iterator[list[int]]:
         """Indices in order of length, in chunks whose tokens times the members stay within the budget."""
-        chunk: list[int] = []
-        tokens = 0
-        for index in sorted(indices, key=lambda i: len(self.rows[split][i])):
-            length = len(self.rows[split][index])
-            if chunk and (tokens + length) * members > EVAL_TOKENS:
-                yield chunk
-                chunk, tokens = [], 0
-            chunk.append(index)
-            tokens += length
-        if chunk:
-            yield chunk
+        return in_chunks({index: len(self.rows[split][index]) for index in indices}, EVAL_TOKENS // members)
 
     def _base_embeddings(self, pack: Pack, split: str, rows: range) -> torch.Tensor:
         """What the base without adapters makes of the rows that every evaluation looks at, computed once."""
@@ -248,14 +240,9 @@ class SentimentTask:
         embedded = torch.empty(len(rows), self.encoder.width, device=self.device)
         for chunk in self._chunks(split, rows, 1):
             tokens = [self.rows[split][index] for index in chunk]
-            embedded[chunk] = self._embeddings(*self._hidden(bare, [tokens], first_only=False))
+            hidden, ragged = self._hidden(bare, [tokens], first_only=False)
+            embedded[chunk] = ragged.means(hidden)
         return embedded
-
-    def _embeddings(self, hidden: torch.Tensor, ragged: Ragged) -> torch.Tensor:
-        """Mean of the last hidden states (T, H) of each row: (B, H), fp32."""
-        summed = torch.zeros(len(ragged.lengths), hidden.shape[-1], device=self.device)
-        summed.index_add_(0, ragged.row_of, hidden.float())
-        return summed / torch.tensor(ragged.lengths, device=self.device)[:, None]
 
 
 _LINEAR = ("Linear", "PackedLinear", "PackedFull")

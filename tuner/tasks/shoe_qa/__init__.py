@@ -35,6 +35,7 @@ SPEC = TaskSpec(
     preparation="tuner.tasks.shoe_qa.prepare:prepare",
     implementation="tuner.tasks.shoe_qa.task:QaTask",
     columns={"question": "question", "answer": "answer"},
+    example="鞋櫃濕度多少才安全?",
     benchmark=Benchmark(
         measures=(
             _mark("completeness", "completeness"),

@@ -16,10 +16,10 @@ from tuner.config import StudyConfig
 from tuner.data.chat import ChatRow, ChatSplits, load_chats
 from tuner.data.fingerprint import fingerprint_splits
 from tuner.data.validate_chat import clean_chats, validate_chats, without
-from tuner.errors import BaseModelError, ConfigError, Problem
+from tuner.errors import BaseModelError, ConfigError
 from tuner.lora.decoder_layouts import DecoderLayout, decoder_layout, default_targets, unknown_targets
 from tuner.tasks.shoe_qa.knowledge import CATEGORIES, embedded_splits
-from tuner.tasks.space_checks import rank_problems, values_of
+from tuner.tasks.space_checks import length_problems, rank_problems, target_problems
 from tuner.tasks.task import Prepared
 
 
@@ -39,10 +39,11 @@ def prepare(config: StudyConfig) -> Prepared:
     facts = describe(config.base_model, config.revision)
     _check_weights(facts)
     layout = decoder_layout(facts.model_type)
+    leaves = [part.rpartition(".")[2] for part in layout.parts]
     problems = [
         *rank_problems(config, int(facts.config.get("hidden_size") or 0)),
-        *_target_problems(config, layout),
-        *_length_problems(config, facts),
+        *target_problems(config, lambda target: not unknown_targets([target], layout), leaves),
+        *length_problems(config, reach(facts.config)),
     ]
     if problems:
         raise ConfigError(problems)
@@ -98,25 +99,6 @@ def _unfit(splits: ChatSplits, chat: ChatFormat, max_length: int) -> tuple[dict[
         short = sum(answer[-1] not in chat.stop for _, answer in made if answer)
         truncated[name] = short + len(unsupervised[name])
     return truncated, unsupervised
-
-
-def _target_problems(config: StudyConfig, layout: DecoderLayout) -> list[Problem]:
-    points = [point["target_modules"] for point in config.start_points if "target_modules" in point]
-    problems: dict[str, Problem] = {}
-    known = ", ".join(part.rpartition(".")[2] for part in layout.parts)
-    for targets in [*values_of(config.space.get("target_modules"), None), *points]:
-        for target in unknown_targets([targets] if isinstance(targets, str) else targets or [], layout):
-            rule = f"the base {config.base_model} has no such module"
-            problems[target] = Problem("space.target_modules", target, rule, f"It has: {known}.")
-    return list(problems.values())
-
-
-def _length_problems(config: StudyConfig, facts: BaseFacts) -> list[Problem]:
-    usable = reach(facts.config)
-    if usable and config.data.max_length > usable:
-        rule = f"the base {config.base_model} reads at most {usable} tokens"
-        return [Problem("data.max_length", config.data.max_length, rule, f"Use {usable} or less.")]
-    return []
 
 
 def reach(config: Mapping[str, Any]) -> int:

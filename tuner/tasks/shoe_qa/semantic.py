@@ -19,7 +19,7 @@ from tuner.bases.describe import describe
 from tuner.bases.load import load_classifier, load_tokenizer
 from tuner.data.language import detect_language
 from tuner.lora.encoder import RaggedEncoder
-from tuner.lora.ragged import Ragged
+from tuner.lora.ragged import Ragged, in_chunks
 from tuner.tasks.shoe_qa.words import words
 
 ENCODER = "minilm"
@@ -92,18 +92,9 @@ class _Encoder:
     def embed(self, texts: Sequence[str]) -> torch.Tensor:
         """(B, H), fp32."""
         rows: list[list[int]] = self.tokenizer(list(texts), truncation=True, max_length=LONGEST)["input_ids"]
-        parts, start, tokens = [], 0, 0
-        for at, row in enumerate(rows):
-            if tokens and tokens + len(row) > TOKENS:
-                parts.append(self._mean(rows[start:at]))
-                start, tokens = at, 0
-            tokens += len(row)
-        return torch.cat([*parts, self._mean(rows[start:])])
-
-    def _mean(self, rows: Sequence[list[int]]) -> torch.Tensor:
-        ragged = Ragged([len(row) for row in rows], self.device)
-        ids = torch.tensor([token for row in rows for token in row], device=self.device)
-        hidden = self.model.hidden(ids, ragged, first_only=False)
-        summed = torch.zeros(len(rows), hidden.shape[-1], device=self.device)
-        summed.index_add_(0, ragged.row_of, hidden.float())
-        return summed / torch.tensor(ragged.lengths, device=self.device)[:, None]
+        found = torch.empty(len(rows), self.model.width, device=self.device)
+        for chunk in in_chunks({at: len(row) for at, row in enumerate(rows)}, TOKENS):
+            ragged = Ragged([len(rows[at]) for at in chunk], self.device)
+            ids = torch.tensor([token for at in chunk for token in rows[at]], device=self.device)
+            found[chunk] = ragged.means(self.model.hidden(ids, ragged, first_only=False))
+        return found

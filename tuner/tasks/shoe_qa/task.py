@@ -31,7 +31,7 @@ from tuner.lora.generate import Written, generate
 from tuner.lora.layouts import matching
 from tuner.lora.packed import Pack, PackContext, wrap_linears
 from tuner.lora.parameters import AdapterShape
-from tuner.lora.ragged import Ragged
+from tuner.lora.ragged import Ragged, in_chunks
 from tuner.store.outputs import Output
 from tuner.tasks.shoe_qa.fluency import Fluency, Piece
 from tuner.tasks.shoe_qa.knowledge import known_texts
@@ -254,16 +254,16 @@ class QaTask:
         """The share of each answer's runs that stumble, by what the base alone makes of their tokens."""
         pieces = [self.chat.pieces(answer) for answer in answers]
         begin = self.chat.begin
-        texts = [Text([*begin, *ids], max(len(begin), 1)) for ids, _ in pieces]
+        start = max(len(begin), 1)
+        texts = [Text([*begin, *ids], start) for ids, _ in pieces]
         nats: list[list[float]] = [[0.0] * (1 - len(begin)) for _ in texts]  # nothing is known of a first token alone
-        for chunk in _chunks([text for text in texts if len(text.ids) > text.start], 1):
-            there = [at for at, text in enumerate(texts) if len(text.ids) > text.start]
-            each, owner = self._token_losses(bare, [[texts[there[at]] for at in chunk]])
-            for value, at in zip(each.tolist(), owner.tolist(), strict=True):
-                nats[there[chunk[at]]].append(value)
+        for chunk in in_chunks({at: len(t.ids) for at, t in enumerate(texts) if len(t.ids) > start}, EVAL_TOKENS):
+            each, owner = self._token_losses(bare, [[texts[at] for at in chunk]])
+            for value, number in zip(each.tolist(), owner.tolist(), strict=True):
+                nats[chunk[number]].append(value)
         return [
             self._fluency.stumbles(
-                answer, [Piece(start, end, value) for (start, end), value in zip(offsets, values, strict=False)]
+                answer, [Piece(first, last, value) for (first, last), value in zip(offsets, values, strict=False)]
             )
             for answer, (_, offsets), values in zip(answers, pieces, nats, strict=True)
         ]
@@ -280,17 +280,7 @@ class QaTask:
 
 def _chunks(texts: Sequence[Text], members: int) -> Iterator[list[int]]:
     """Indices in order of length, in chunks whose tokens times the members stay within the budget."""
-    chunk: list[int] = []
-    tokens = 0
-    for index in sorted(range(len(texts)), key=lambda at: len(texts[at].ids)):
-        length = len(texts[index].ids)
-        if chunk and (tokens + length) * members > EVAL_TOKENS:
-            yield chunk
-            chunk, tokens = [], 0
-        chunk.append(index)
-        tokens += length
-    if chunk:
-        yield chunk
+    return in_chunks({at: len(text.ids) for at, text in enumerate(texts)}, EVAL_TOKENS // members)
 
 
 def _mean(values: Sequence[float]) -> float:

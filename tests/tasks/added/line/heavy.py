@@ -23,6 +23,7 @@ class LineTask:
     """Implements `Task`."""
 
     dtype = torch.float32
+    notes = ()
 
     def __init__(self, config: StudyConfig, device: Device, prepared: Prepared) -> None:
         torch.manual_seed(0)
