@@ -23,6 +23,11 @@ def load(path: Path) -> StudyConfig:
     return load_config(path, extra_hyperparameters=spec.hyperparameters, extra_bands=spec.bands)
 
 
+def mode(config: StudyConfig) -> Any:
+    entry = config.space.get("mode")
+    return entry.value if isinstance(entry, Constant) else None
+
+
 def sentiment(name: str) -> StudyConfig:
     return load(FOLDER / "sentiment" / f"{name}.yaml")
 
@@ -37,18 +42,24 @@ class TestEverySpace:
         config = load(path)
         assert config.task == path.parent.name
         assert config.search.trials >= 9
-        assert config.search.asha is not None
+        assert (config.search.asha is None) == (mode(config) == "prompt")
 
     def test_searches_rank_learning_rate_and_epochs(self, path: Path) -> None:
-        space = load(path).space
+        config = load(path)
+        space = config.space
+        if mode(config) == "prompt":
+            assert "strategy" in space
+            return
         assert not [name for name in ("rank", "learning_rate", "epochs") if isinstance(space[name], Constant)]
         rate = space["learning_rate"]
         assert isinstance(rate, FloatRange)
         assert rate.log
 
     def test_is_read_back_as_it_was_written(self, path: Path) -> None:
-        config = load(path)
-        assert load_config(None, base=parse_yaml(config_to_yaml(config), "again")) == config
+        config, spec = load(path), tasks.spec(path.parent.name)
+        again = parse_yaml(config_to_yaml(config), "again")
+        own = spec.hyperparameters
+        assert load_config(None, base=again, extra_hyperparameters=own, extra_bands=spec.bands) == config
 
     def test_has_a_start_point_that_fixes_all_that_is_searched(self, path: Path) -> None:
         config = load(path)
@@ -71,9 +82,12 @@ class TestEverySpace:
             assert not bare or explained or continued or bare.startswith((*groups, "- {")), f"{line!r} gives no reason"
             above = bare
 
-    def test_the_space_is_named_by_a_base_of_the_task(self, path: Path) -> None:
-        bases = tasks.spec(path.parent.name).bases
-        assert load(path).base_model in (path.stem, bases[path.stem])
+    def test_the_space_is_named_by_a_base_of_the_task_or_is_that_of_a_mode(self, path: Path) -> None:
+        spec, config = tasks.spec(path.parent.name), load(path)
+        if mode(config):
+            assert spec.modes[str(mode(config))] == path.stem
+        else:
+            assert config.base_model in (path.stem, spec.bases[path.stem])
 
 
 def test_llama_starts_from_its_two_known_points() -> None:

@@ -92,7 +92,8 @@ def save(results: Path, study: StudyRecord, adapter: bool = True) -> Path:
     (folder / "study.db").touch()
     if adapter:
         (folder / "best").mkdir()
-        (folder / "best" / "adapter_config.json").write_text("{}")
+        for name in ("adapter_config.json", "tuner.json"):
+            (folder / "best" / name).write_text("{}")
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,26 @@ def test_a_stage_that_fails_is_named_and_the_others_go_on(
     assert "Worked: tune, analyse, alerts, advice" in out
     assert "Failed: infer: fewer than 90%" in out
     assert "Failed: report: cannot write the page: the disk is full." in out
+
+
+def test_a_study_that_trains_nothing_is_not_asked_to_answer_again(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tuner.cli import run
+
+    tuned = run.tune
+
+    def untrained(*given: Any, **named: Any) -> Any:
+        record = tuned(*given, **named)
+        return replace(record, data={**record.data, "trains": False})
+
+    monkeypatch.setattr(run, "tune", untrained)
+    monkeypatch.setattr(Answers, "predict", lambda self, inputs: [{"name": "?"} for _ in inputs])
+    assert main(ARGUMENTS) == 0
+    out = capsys.readouterr().out
+    assert "Worked: tune, analyse, report, alerts, advice" in out
+    assert "Skipped: infer: study mine trained nothing" in out
+    assert "do not use it" not in out
 
 
 def test_a_fault_of_the_program_in_one_stage_stops_no_other(

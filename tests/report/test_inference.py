@@ -13,7 +13,7 @@ import pytest
 from tests.store.factory import study
 from tuner import tasks
 from tuner.errors import StoreError, StudyError
-from tuner.report.inference import infer
+from tuner.report.inference import infer, nothing_trained
 from tuner.store.outputs import Output, Outputs, write_outputs
 
 
@@ -40,12 +40,24 @@ def test_answers_are_compared_one_by_one(folder: Path) -> None:
     assert found.sound
 
 
+def test_how_far_it_is_is_told(folder: Path) -> None:
+    told: list[tuple[int, int]] = []
+    infer(folder, study(), lambda done, total: told.append((done, total)))
+    assert told == [(8, 10), (10, 10)]
+
+
 def test_an_adapter_that_answers_otherwise_is_not_sound(folder: Path) -> None:
     items = [Output(f"text_{n}", f"number {n}", "", "positive") for n in range(10)]
     write_outputs(folder, Outputs("t000", "test", tuple(items)))
     found = infer(folder, study())
     assert found.same == 0
     assert not found.sound
+
+
+def test_a_study_that_trained_nothing_has_nothing_to_compare() -> None:
+    assert nothing_trained(study()) == ""
+    assert nothing_trained(replace(study(), data={"trains": True})) == ""
+    assert "trained nothing" in nothing_trained(replace(study(), data={"trains": False}))
 
 
 def test_what_there_is_nothing_to_compare_with(folder: Path) -> None:

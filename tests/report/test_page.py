@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.report.pages import EVIL, images, page_of, paired, rounds, sized, texts
 from tests.report.pictures import pictures_outputs, pictures_study, with_pictures_task  # noqa: F401
@@ -277,6 +279,35 @@ def test_pictures_stand_side_by_side_in_the_gallery() -> None:
     assert all(picture.startswith("data:image/png;base64,") for picture in pictures)
     assert "The pictures of 8 more outputs lie in the study's folder" in read.text
     assert read.text.count("image_19.png") == 2  # in the table and in the gallery
+    card = (
+        read.text.partition(
+            "image_0.png",
+        )[2]
+        .partition("image_0.png")[2]
+        .partition("image_1.png")[0]
+    )
+    assert "reference base tuned a red dress total loss" in card
+    assert "structure (SSIM) 0.000" in card
+
+
+def test_pictures_have_their_caption_in_words() -> None:
+    items = [{**item, "expected": "dress", "answer": "dress", "base_answer": "hat"} for item in paired(images(1))]
+    read = shown(study(), items=items, benchmark=FASHION)
+    assert read.attributes("alt") == [f"{title}: a red dress" for title in ("reference", "base", "tuned")]
+    assert "reference seen as dress base seen as hat tuned seen as dress" in read.text
+    right = [held for tag, held in read.tags if tag == "span" and held.get("class") == "right"]
+    assert len(right) == 1
+    assert "measure base tuned" in read.text
+
+
+def test_small_pictures_are_enlarged_pixel_by_pixel() -> None:
+    items = images(1)
+    wide = io.BytesIO()
+    Image.new("RGB", (512, 512)).save(wide, "png")
+    items[0]["pictures"]["base"] = f"data:image/png;base64,{base64.b64encode(wide.getvalue()).decode()}"
+    read = shown(study(), items=items, benchmark=FASHION)
+    looks = [held.get("class") for tag, held in read.tags if tag == "img"]
+    assert looks == ["small", None, "small"]
 
 
 def test_figures_are_in_the_page_as_plain_json(whole: Read) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
@@ -22,11 +24,13 @@ from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.list_session_groups import Handler
 
+from tests.report.pictures import pictures_outputs, png
 from tests.store.factory import study, trial
 from tuner.engine.contract import Report
 from tuner.report import tensorboard
 from tuner.report.events import RunFiles
 from tuner.report.tensorboard import TensorBoardObserver, tag_of
+from tuner.store.outputs import Output, Outputs, write_outputs
 from tuner.store.records import COMPLETE, FAILED, PRUNED, StudyRecord, TrialRecord
 
 
@@ -202,6 +206,36 @@ def test_reports_are_on_disk_before_the_study_ends(tmp_path: Path, monkeypatch: 
     observer.on_end(study(trials=0))
 
 
+def test_the_winners_pictures_are_shown(tmp_path: Path) -> None:
+    write_outputs(tmp_path, pictures_outputs(14))
+    play(TensorBoardObserver(tmp_path / "tensorboard"), study())
+    run = read(tmp_path / "tensorboard" / "winner")
+    assert set(run.Tags()["images"]) == {"outputs/all", *(f"outputs/image_{n}.jpg" for n in range(1, 15))}
+    (event,) = run.Images("outputs/image_14.jpg")
+    shown = Image.open(io.BytesIO(event.encoded_image_string))
+    assert shown.size == (event.width, event.height) == (3 * 240 + 2 * 4, 240)  # 48 pixels, five times as large
+    ours = pictures_outputs(14).items[-1].pictures["adapter"]
+    places = [shown.getpixel((x, 120)) for x in (120, 242, 364, 608)]
+    assert places == [(40, 90, 60), (255, 255, 255), (128, 128, 128), Image.open(io.BytesIO(ours)).getpixel((0, 0))]
+    caption = run.SummaryMetadata("outputs/image_14.jpg").summary_description
+    assert caption == "a coat, number 14"
+    (sheet,) = run.Images("outputs/all")
+    assert Image.open(io.BytesIO(sheet.encoded_image_string)).size == (sheet.width, sheet.height)
+
+
+@pytest.mark.parametrize("kind", ["texts", "no winner", "unreadable"])
+def test_without_pictures_there_are_none(kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pictures = {} if kind == "texts" else {"adapter": png((1, 2, 3))}
+    write_outputs(tmp_path, Outputs("t000", "test", (Output("text_1", "", "", "", pictures=pictures),)))
+    if kind == "unreadable":
+        (tmp_path / "outputs" / "outputs.json").write_text("{")
+    record = study() if kind != "no winner" else replace(study(), winner=None)
+    play(TensorBoardObserver(tmp_path / "tensorboard"), record)
+    assert not (tmp_path / "tensorboard" / "winner").exists()
+    assert ("are not in TensorBoard" in caplog.text) == (kind == "unreadable")
+    assert "score/overall" in read(tmp_path / "tensorboard" / record.trials[2].trial_id).Tags()["scalars"]
+
+
 def test_a_disk_that_refuses_warns_once_and_the_study_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("")
     with caplog.at_level(logging.WARNING):
@@ -240,9 +274,11 @@ def test_metrics_are_grouped(metric: str, tag: str) -> None:
 
 def test_torch_is_never_imported(tmp_path: Path) -> None:
     program = (
-        "import sys\nfrom pathlib import Path\nfrom tests.report.test_tensorboard import play, study\n"
+        "import sys\nfrom pathlib import Path\nfrom tests.report.test_tensorboard import *\n"
         "from tuner.report.tensorboard import TensorBoardObserver\n"
-        "play(TensorBoardObserver(Path(sys.argv[1])), study())\n"
+        "write_outputs(Path(sys.argv[1]), pictures_outputs(2))\n"
+        "play(TensorBoardObserver(Path(sys.argv[1]) / 'tensorboard'), study())\n"
+        "assert (Path(sys.argv[1]) / 'tensorboard' / 'winner').is_dir()\n"
         "assert not {'torch', 'tensorflow', 'ray'} & set(sys.modules), 'heavy imports'\n"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)

@@ -8,8 +8,10 @@ import argparse
 import json
 from dataclasses import asdict
 
+from tuner import tasks
 from tuner.cli import study_options
 from tuner.cli.terminal import console
+from tuner.errors import ConfigError, Problem
 from tuner.study.plan import DevicePlan, Plan
 
 
@@ -20,8 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Measure and print. Raises TunerError as the study would."""
+    """Measure and print. Raises TunerError as the study would, ConfigError for a mode that is several studies."""
     config = study_options.load(options)
+    spec = tasks.spec(config.task)
+    mode = spec.chain_mode(config)
+    if mode is not None:
+        others = " or ".join(f"--mode {name}" for name in spec.modes if name not in spec.chains)
+        rule = "is several studies and their comparison, and this verb plans one study"
+        raise ConfigError(Problem("space.mode", mode, rule, f"Plan one of them: tuner plan {config.task} {others} ..."))
     out = console()
     from tuner.study.plan import make_plan
 

@@ -1,6 +1,7 @@
 """Answer with the best adapter of a study, or with any saved adapter.
 
-The task says how an adapter answers (`TaskSpec.predictor`); this module finds the adapter, reads the texts and prints.
+The task says how an adapter answers (`TaskSpec.predictor`); this module finds the adapter, reads the texts, and prints
+the answers or saves what was drawn.
 """
 
 from __future__ import annotations
@@ -8,19 +9,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuner.cli import picture_file
 from tuner.cli.find import adapter_folder, add_results, all_studies, find_study
 from tuner.errors import ConfigError, Problem, StudyError
 from tuner.store.records import StudyRecord
 
 if TYPE_CHECKING:
-    from tuner.tasks.task import Streaming
+    from tuner.tasks.task import Drawing, Streaming
 
 BATCH = 32
+SEEDS = 2**63
+QUOTED = 60  # characters of what is not read
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +39,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--study", metavar="STUDY", help="whose best adapter answers (the task's newest finished study)"
     )
     chosen.add_argument("--adapter", type=Path, metavar="DIR", help="a saved adapter's folder instead of a study's")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="where to save what a task draws, .png or .jpg; of several texts FILE-1, FILE-2 and so on",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="what the saved pictures begin with: the same text and seed give the same picture (the text's own seed)",
+    )
     add_results(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object a line, for programs")
 
@@ -41,16 +58,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Print one answer a text. Raises ConfigError, StudyError, StoreError, BaseModelError."""
     from tuner import tasks
-    from tuner.tasks.task import Streaming
+    from tuner.tasks.task import Drawing, Streaming
 
     spec = tasks.spec(options.task)
     adapter = _adapter(options)
     texts = list(_texts(options.text))
-    if not texts:
-        raise ConfigError(
-            Problem("text", "", "there is nothing to answer to", "Give a text, or lines on standard input.")
-        )
+    if problems := list(_problems(texts, options.out, options.seed)):
+        raise ConfigError(problems)
     predictor = spec.predictor(adapter)
+    if isinstance(predictor, Drawing):
+        _warn(predictor, texts)
+        if options.out is not None:
+            _draw(predictor, texts, options)
+            return 0
+    elif options.out is not None:
+        raise ConfigError(
+            Problem("out", str(options.out), f"the task {options.task} draws no pictures", "Ask it without --out.")
+        )
     if isinstance(predictor, Streaming) and not options.json:
         _stream(predictor, texts)
         return 0
@@ -60,7 +84,40 @@ def execute(options: argparse.Namespace) -> int:
                 print(json.dumps({"input": text, **answer}, ensure_ascii=False), flush=True)
             else:
                 print(_line(text, answer), flush=True)
+    if isinstance(predictor, Drawing) and not options.json:
+        print("This is what is seen in the pictures; --out FILE.png saves them.", file=sys.stderr)
     return 0
+
+
+def _problems(texts: Sequence[str], out: Path | None, seed: int | None) -> Iterator[Problem]:
+    if not texts:
+        yield Problem("text", "", "there is nothing to answer to", "Give a text, or lines on standard input.")
+    if out is not None:
+        yield from picture_file.problems_of(out)
+    if seed is not None and not 0 <= seed < SEEDS:
+        yield Problem("seed", seed, "it must be a whole number from 0 to 2**63 - 1")
+    if seed is not None and out is None:
+        yield Problem("seed", seed, "a seed is of pictures that are saved", "Add --out FILE.png.")
+
+
+def _warn(predictor: Drawing, texts: Iterable[str]) -> None:
+    """Say what of the texts is too long to be read."""
+    for text in texts:
+        if cut := predictor.unread(text):
+            shown = cut if len(cut) <= QUOTED else f"{cut[:QUOTED].rstrip()}..."
+            print(f'Warning: the text is too long; what stands from "{shown}" on is not read.', file=sys.stderr)
+
+
+def _draw(predictor: Drawing, texts: Sequence[str], options: argparse.Namespace) -> None:
+    """Save the picture of each text, and print where it lies as soon as it is there."""
+    for text, path in zip(texts, picture_file.places(options.out, len(texts)), strict=True):
+        started = time.perf_counter()
+        picture_file.save(path, predictor.draw(text, options.seed))
+        seconds = round(time.perf_counter() - started, 3)
+        if options.json:
+            print(json.dumps({"input": text, "file": str(path), "seconds": seconds}, ensure_ascii=False), flush=True)
+        else:
+            print(f"{path}\t{text}", flush=True)
 
 
 def _stream(predictor: Streaming, texts: Sequence[str]) -> None:
@@ -75,10 +132,10 @@ def _stream(predictor: Streaming, texts: Sequence[str]) -> None:
 
 def _adapter(options: argparse.Namespace) -> Path:
     if options.adapter is not None:
-        if not (options.adapter / "adapter_config.json").is_file():
+        if not (options.adapter / "tuner.json").is_file():
             raise StudyError(
-                f"adapter = {str(options.adapter)!r}: there is no adapter_config.json in it. "
-                "Name a folder in PEFT format, as results/<study>/best."
+                f"adapter = {str(options.adapter)!r}: there is no tuner.json in it. "
+                "Name a folder that a study has saved, as results/<study>/best."
             )
         adapter: Path = options.adapter
         return adapter

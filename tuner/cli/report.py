@@ -1,4 +1,5 @@
-"""Write the report of a study, running or finished: an HTML page that opens offline, its numbers as JSON, two pictures.
+"""Write the report of a study, running or finished: an HTML page that opens offline, its numbers as JSON, two pictures,
+and a sheet of what was drawn.
 
 A study that ends writes its report by itself; this makes a new one, from what is on disk.
 """
@@ -34,7 +35,7 @@ def execute(options: argparse.Namespace) -> int:
 
     report = analyse(folder, record, time.time(), options.preset)
     files = write_report(folder, record, report)
-    places = {"page": files.html, "numbers": files.json, "charts": files.charts, "dashboard": files.dashboard}
+    places = files.named
     if options.json:
         print(json.dumps({name: str(path) for name, path in places.items()}, indent=1))
         return 0

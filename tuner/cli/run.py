@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import Progress
 from rich.text import Text
 
+from tuner import tasks
 from tuner.cli import study_options
 from tuner.cli.advise import print_advice
 from tuner.cli.monitor import item_line
@@ -23,7 +25,7 @@ from tuner.cli.summary import print_summary
 from tuner.cli.terminal import console, say
 from tuner.cli.tune import tune
 from tuner.config import StudyConfig
-from tuner.errors import StudyError, TunerError
+from tuner.errors import ConfigError, Problem, StudyError, TunerError
 from tuner.report.schema import TrainingReport
 from tuner.store.files import read_study
 from tuner.store.records import COMPLETE, INTERRUPTED, StudyRecord
@@ -46,6 +48,10 @@ def execute(options: argparse.Namespace) -> int:
     from tuner.study.launch import study_name
 
     config = study_options.load(options)
+    mode = tasks.spec(config.task).chain_mode(config)
+    if mode is not None:
+        rule = "is several studies and their comparison, and this verb is the round of one study"
+        raise ConfigError(Problem("space.mode", mode, rule, f"Use: tuner tune {config.task} --mode {mode} ..."))
     # named now, so that the later stages find the study whatever becomes of it
     config = config.model_copy(update={"name": study_name(config, time.time())})
     return Round(config, options, console()).run()
@@ -53,7 +59,8 @@ def execute(options: argparse.Namespace) -> int:
 
 @dataclass
 class Round:
-    """One round, stage by stage. `ended` holds how each stage went: "" is well, else what was wrong."""
+    """One round, stage by stage. `ended` holds how each stage went: "" is well, else what was wrong; `skipped` says why
+    a stage had nothing to do."""
 
     config: StudyConfig
     options: argparse.Namespace
@@ -61,6 +68,7 @@ class Round:
 
     def __post_init__(self) -> None:
         self.ended: dict[str, str] = {}
+        self.skipped: dict[str, str] = {}
         self._record: StudyRecord | None = None
         self._report: TrainingReport | None = None
 
@@ -116,9 +124,17 @@ class Round:
             raise StudyError(f"study {self._record.name} is {self._record.state}. See {self.folder / 'logs.txt'}.")
 
     def _infer(self) -> None:
-        from tuner.report.inference import ALIKE, infer
+        from tuner.report.inference import ALIKE, infer, nothing_trained
 
-        found = infer(self.folder, self._known())
+        if why := nothing_trained(self._known()):
+            self.skipped["infer"] = why
+            say(self.out, Text.assemble(("skipped: ", "yellow"), why))
+            return
+        with Progress(console=self.out, transient=True, disable=not self.out.is_terminal) as shown:
+            bar = shown.add_task("answering", total=None)
+            found = infer(
+                self.folder, self._known(), lambda done, total: shown.update(bar, completed=done, total=total)
+            )
         say(
             self.out, f"The saved adapter, loaded afresh, answers {found.same} of {found.answered} rows as in training."
         )
@@ -142,7 +158,7 @@ class Round:
         from tuner.report.training_report import write_report
 
         files = write_report(self.folder, self._known(), self._analysed())
-        for path in (files.html, files.json, files.charts, files.dashboard):
+        for path in files.named.values():
             say(self.out, f"  {path}")
 
     def _alerts(self) -> None:
@@ -169,7 +185,9 @@ class Round:
             self.out.print()
             print_summary(self.out, self.folder, self._record)
         wrong = {name: sentence for name, sentence in self.ended.items() if sentence}
-        worked = ", ".join(name for name in self.ended if name not in wrong) or "nothing"
+        worked = ", ".join(name for name in self.ended if name not in {**wrong, **self.skipped}) or "nothing"
         say(self.out, Text.assemble("\n", ("Worked: ", "green"), worked))
+        for name, why in self.skipped.items():
+            say(self.out, Text.assemble(("Skipped: ", "yellow"), f"{name}: {why}"))
         for name, sentence in wrong.items():
             say(self.out, Text.assemble(("Failed: ", "bold red"), f"{name}: {sentence}"))

@@ -7,6 +7,7 @@ hyperparameter of a task's own. Chooses the search space: --config names a file,
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 import tuner
@@ -60,7 +61,7 @@ def load(options: argparse.Namespace, resume: str | None = None) -> StudyConfig:
     spec = tasks.spec(task)
     given = [(name, full_name(spec, value) if name == "base-model" else value) for name, value in given]
     if path is None:
-        path = space_path(spec, options.space or _space_for(spec, dict(given).get("base-model")))
+        path = space_path(spec, options.space or _space_for(spec, dict(given)))
     config = load_config(
         path, given, {"task": task}, extra_hyperparameters=set(spec.hyperparameters), extra_bands=set(spec.bands)
     )
@@ -85,8 +86,12 @@ def space_path(spec: TaskSpec, name: str) -> Path:
     return there[name]
 
 
-def _space_for(spec: TaskSpec, base: str | None) -> str:
-    """A known base brings the space that was written for it: its layers have other names than the default base's."""
+def _space_for(spec: TaskSpec, given: Mapping[str, str]) -> str:
+    """A mode brings its space, and a known base the space that was written for it: its layers have other names than the
+    default base's. An unknown mode is refused where the space is checked."""
+    mode, base = given.get("mode", ""), given.get("base-model")
+    if spec.modes.get(mode, spec.default_space) != spec.default_space:
+        return spec.modes[mode]
     names = [short for short, long in spec.bases.items() if base in (short, long)]
     written = {path.stem for path in (SPACES / spec.name).glob("*.yaml")}
     return names[0] if names and names[0] in written else spec.default_space

@@ -11,6 +11,7 @@ import argparse
 
 from rich.console import Console
 
+from tuner import tasks
 from tuner.cli import study_options
 from tuner.cli.observers import Observers, Reported, Written
 from tuner.cli.progress import make_progress
@@ -32,9 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Run the study and print its end. 0 when complete, 130 when interrupted. Raises TunerError."""
+    """Run the study and print its end, or several where the config's mode is that. 0 when complete, 130 when
+    interrupted. Raises TunerError."""
     config = study_options.load(options, resume=options.resume)
     out = console()
+    mode = tasks.spec(config.task).chain_mode(config)
+    if mode is not None:
+        from tuner.cli.pipeline import run_pipeline
+
+        return run_pipeline(mode, config, options, out)
     record = tune(config, options, out, report=True, resume=options.resume is not None)
     print_summary(out, config.results / record.name, record)
     return 130 if record.state == INTERRUPTED else 0

@@ -142,8 +142,13 @@ class Packing:
         return self.report([*finished, *arrived]) if finished or arrived else []
 
     def step(self, ids: Sequence[str]) -> list[str]:
-        """One optimizer step of each of these trials; those whose report is due, or who failed, are returned."""
+        """One optimizer step of each of these trials; those whose report is due, or who failed, are returned. Where the
+        task trains nothing, they have come to their end at once."""
         trials = [self._trial(trial_id) for trial_id in ids]
+        if not self.spec.trains:
+            for trial in trials:
+                trial.progress.samples = trial.plan.total_samples
+            return list(ids)
         started = time.perf_counter()
         seen = self._apart([trial for trial in trials if trial.failure is None], self._forward_backward)
         rows = sum(count for count in seen if count)
@@ -199,11 +204,14 @@ class Packing:
         spare = next(slot for slot, taken in enumerate(self.store.shapes) if taken is None)
         try:
             self.store.put(spare, shape, trial.best or self.store.tensors(trial.slot, "average"))
-            return work(self._at_rest([Member(spare, trial.plan.scale)]))
+            return work(self._at_rest([self._resting(trial, spare)]))
         except Exception as error:
             raise TrialError(*_failure(error)) from error
         finally:
             self.store.free(spare)
+
+    def _resting(self, trial: Trial, slot: int) -> Member:
+        return Member(slot, trial.plan.scale, params=trial.plan.spec.params)
 
     def _at_rest(self, members: Sequence[Member]) -> Pack:
         return Pack(self.store, members, self.task.dtype, train=False)
@@ -228,7 +236,8 @@ class Packing:
             raise StoreError(
                 f"a checkpoint cannot be read ({error}): it is damaged or not one of this project."
             ) from error
-        return groups, state
+        # a file holds no group of an adapter that trains nothing
+        return {**{kind: {} for kind in _STATE}, **groups}, state
 
     def _apart(self, trials: list[Trial], work: Callable[[list[Trial]], Sequence[Result]]) -> list[Result | None]:
         """The results of `work` on these trials, at most `limit` at once, in halves where it raises. Who raises alone
@@ -278,7 +287,7 @@ class Packing:
             rate = plan.schedule.rate(progress.steps)
             adamw_step(self.store, trial.slot, trial.steps, rate, plan.decay, norm, MAX_NORM)
             progress.steps += 1
-            average_step(self.store, trial.slot, progress.steps)
+            average_step(self.store, trial.slot, progress.steps, averaging=plan.ema)
             progress.samples += len(chosen)
             tokens = sum(self.costs[row] for row in chosen)
             progress.tokens += tokens
@@ -307,12 +316,13 @@ class Packing:
 
     def _member(self, trial: Trial, number: int) -> Member:
         plan = trial.plan
-        return Member(trial.slot, plan.scale, plan.dropout, plan.dropout_seed(number), trial.progress.steps)
+        seed = plan.dropout_seed(number)
+        return Member(trial.slot, plan.scale, plan.dropout, seed, trial.progress.steps, plan.spec.params)
 
     @torch.no_grad()
     def _judge(self, trials: list[Trial]) -> list[dict[str, float]]:
         """Metrics on the validation rows, with the score, of each trial's average as it is now."""
-        pack = self._at_rest([Member(trial.slot, trial.plan.scale) for trial in trials])
+        pack = self._at_rest([self._resting(trial, trial.slot) for trial in trials])
         measured = self.task.evaluate(pack, "validation")
         return [
             {**metrics, **self._scored(metrics, self.store.size_mb(trial.slot), trial.progress.steps)}

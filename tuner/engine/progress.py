@@ -72,6 +72,7 @@ class TrialPlan:
         self.scale = float(params["alpha"]) / int(params["rank"])
         self.dropout = float(params["dropout"])
         self.decay = float(params["weight_decay"])
+        self.ema = bool(params.get("ema", True))
         total_steps = self.epochs * math.ceil(self.rows / self.step_rows)
         warmup = int(params["warmup_steps"]) or round(float(params["warmup_ratio"]) * total_steps)
         peak, kind = float(params["learning_rate"]), str(params["schedule"])

@@ -107,13 +107,14 @@ class DeviceEngine:
         return self._call(lambda: self._packing.outputs(trial_id, split, count))
 
     def export(self, trial_id: str, which: str = "best") -> dict[str, bytes]:
-        """The adapter of the trial's "best" or "last" report as the files of a PEFT folder, by name."""
+        """The adapter of the trial's "best" or "last" report as the files of a folder, by their place in it."""
 
         def files() -> dict[str, bytes]:
             tensors, params = self._packing.adapter(trial_id, which)
             with tempfile.TemporaryDirectory() as folder:
                 self._packing.task.save(Path(folder), tensors, params)
-                return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+                files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+                return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
         return self._call(files)
 

@@ -73,6 +73,8 @@ def adamw_step(
     store.keep_moments(slot, first, second)
 
 
-def average_step(store: ParameterStore, slot: int, step: int) -> None:
-    """Take an adapter's weights after step `step`, counted from 1, into their running average."""
-    store.average[slot].lerp_(store.weights[slot], (AVERAGING + 1) / (step + AVERAGING))
+def average_step(store: ParameterStore, slot: int, step: int, *, averaging: bool = True) -> None:
+    """Take an adapter's weights after step `step`, counted from 1, into their running average; without `averaging` they
+    take its place."""
+    share = (AVERAGING + 1) / (step + AVERAGING) if averaging else 1.0
+    store.average[slot].lerp_(store.weights[slot], share)

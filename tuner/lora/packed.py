@@ -15,8 +15,8 @@ wrapped layers read it from the `PackContext` they share. Knows nothing of optim
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -29,14 +29,15 @@ from tuner.lora.parameters import ParameterStore, Site
 
 @dataclass(frozen=True)
 class Member:
-    """One adapter in one forward: its slot in the store, alpha / rank, dropout rate, and the seed and step of its
-    dropout."""
+    """One adapter in one forward: its slot in the store, alpha / rank, dropout rate, the seed and step of its dropout
+    and of whatever else its task draws, and its hyperparameters, for those that are the task's own."""
 
     slot: int
     scale: float
     dropout: float = 0.0
     seed: int = 0
     step: int = 0
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Stretches:
@@ -268,11 +269,12 @@ def wrap_linears(
     full: Sequence[str],
     context: PackContext,
     places: dict[str, str] | None = None,
+    prefix: str = "",
 ) -> list[Site]:
     """Freeze `model`, put packed layers in place of the named linear ones, and return their sites.
 
-    `lora` are the modules an adapter may target, `full` those it may train whole. Raises TypeError for a module that is
-    not linear.
+    `lora` are the modules an adapter may target, `full` those it may train whole; the sites' names begin with `prefix`,
+    which tells several models of one task apart. Raises TypeError for a module that is not linear.
     """
     model.requires_grad_(False)
     sites = []
@@ -280,7 +282,8 @@ def wrap_linears(
         base = model.get_submodule(name)
         if not isinstance(base, nn.Linear):
             raise TypeError(f"{name} is a {type(base).__name__}: only linear layers carry LoRA")
-        site = Site(name, base.in_features, base.out_features, full=name in full, bias=base.bias is not None)
+        full_name, biased = prefix + name, base.bias is not None
+        site = Site(full_name, base.in_features, base.out_features, full=name in full, bias=biased)
         place = (places or {}).get(name)
         packed = PackedFull(base, site, context) if site.full else PackedLinear(base, site, context, place)
         parent, _, leaf = name.rpartition(".")

@@ -1,4 +1,4 @@
-"""TensorBoard's event files: one folder a run, scalars and the HPARAMS plugin's messages in them.
+"""TensorBoard's event files: one folder a run, scalars, pictures and the HPARAMS plugin's messages in them.
 
 Uses TensorBoard's own messages and record format, without torch or TensorFlow, and imports them when first used. Files
 are opened only to append, so that 200 trials need no 200 open files. Knows nothing of when to write: that is
@@ -20,7 +20,7 @@ from tuner.store.records import COMPLETE, FAILED, PRUNED, StudyRecord, TrialReco
 
 
 class RunFiles:
-    """Turns scalars and trials into TensorBoard's messages, kept in memory per run until `flush`."""
+    """Turns scalars, pictures and trials into TensorBoard's messages, kept in memory per run until `flush`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -80,6 +80,15 @@ class RunFiles:
         ]
         if points:
             self._add(run, wall, step, points)
+
+    def picture(self, run: str, wall: float, tag: str, png: bytes, size: tuple[int, int], caption: str) -> None:
+        """A picture, `size` its width and height in pixels; the caption is read as Markdown. `wall` in seconds since
+        the epoch."""
+        from tensorboard.compat.proto import summary_pb2
+
+        image = summary_pb2.Summary.Image(width=size[0], height=size[1], colorspace=3, encoded_image_string=png)
+        said = summary_pb2.SummaryMetadata(summary_description=caption)
+        self._add(run, wall, 0, [summary_pb2.Summary.Value(tag=tag, image=image, metadata=said)])
 
     def flush(self) -> None:
         """Append what is pending to the files. Raises OSError."""

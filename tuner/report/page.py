@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuner.report.contact_sheet import ROLES
 from tuner.report.figures import themes
 from tuner.report.figures_charts import COMPONENTS, charts, grade_counts, label_counts, score_breakdown
 from tuner.report.figures_search import search_figures
@@ -36,6 +37,8 @@ CARDS = 12
 LISTED = 200
 """Further outputs in a folded list; what goes beyond is in the report's JSON alone."""
 TILES = 600
+SMALL = 150
+"""Pixels of a picture's width on the page; those of a narrower one are shown as squares and not as a blur."""
 
 SECTIONS = (
     ("summary", "Summary"),
@@ -92,6 +95,7 @@ def render_page(page: Mapping[str, Any], record: StudyRecord) -> str:
         splits=label_counts(filled),
         grades=grade_counts(filled),
         outputs=_outputs(filled["items"]),
+        roles=ROLES,
         titles={measure["name"]: measure["title"] for measure in filled["measures"]},
         params=_params(record, filled["adapter"]),
         metrics=_metrics(record, filled["adapter"]),
@@ -131,6 +135,7 @@ def _template() -> Template:
         "seconds": lambda value: None if value is None else format_seconds(value),
         "value_text": value_text,
         "coded": coded,
+        "small": is_small,
         "spaced": lambda name: str(name or "").replace("_", " "),
         "state_word": state_word,
     }
@@ -172,6 +177,12 @@ def coded(text: str) -> Markup:
     from markupsafe import Markup, escape
 
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def is_small(picture: str) -> bool:
+    """Whether a PNG, as a data address, is enlarged on the page: its width stands in its bytes 16 to 19."""
+    head = base64.b64decode(picture.partition(",")[2][:32])
+    return head[12:16] == b"IHDR" and int.from_bytes(head[16:20], "big") < SMALL
 
 
 def moment(seconds: float | None) -> str | None:

@@ -1,4 +1,5 @@
-"""TensorBoard logs of a study: each trial's scalars over the training rows it has seen, and the HPARAMS tab for all.
+"""TensorBoard logs of a study: each trial's scalars over the training rows it has seen, the HPARAMS tab for all, and
+the pictures of the winner's outputs.
 
 One background thread encodes and writes everything, so that a report costs the study no more than a queue entry. An
 observer of a study that knows nothing of Ray or of files' format (`report/events.py`). A disk that refuses ends the
@@ -15,12 +16,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tuner.engine.contract import Report
+from tuner.errors import StoreError
 from tuner.report.events import RunFiles
+from tuner.store.outputs import Output
 from tuner.store.records import StudyRecord, TrialRecord
 
 _LOG = logging.getLogger(__name__)
 FLUSH_S = 1.0
 BEST_TAG = "score/best"
+OUTPUTS_RUN = "winner"
+OUTPUTS_TAG = "outputs"
 # columns of the HPARAMS tab
 _COMPARED = ("score", "score_quality", "score_preservation", "score_efficiency", "loss")
 
@@ -72,7 +77,8 @@ def is_measure(metric: str) -> bool:
 
 
 class TensorBoardObserver:
-    """Writes what a study does into `folder`: one run a trial, named by its id, with training rows seen as the step.
+    """Writes what a study does into `folder`, which lies in the study's own: one run a trial, named by its id, with
+    training rows seen as the step.
 
     An observer of a study: its methods return at once and may be called from any thread. `on_end` waits for the disk.
     """
@@ -118,7 +124,8 @@ class TensorBoardObserver:
         """Phases leave no mark in TensorBoard."""
 
     def on_end(self, record: StudyRecord) -> None:
-        """Add the test metrics of the re-runs, each in its own run, and finish writing."""
+        """Add the test metrics of the re-runs, each in its own run, and the pictures of the winner's outputs; finish
+        writing."""
         if self._thread is None:
             return
         wall = time.time()
@@ -135,6 +142,8 @@ class TensorBoardObserver:
                 files.scalars(f"{rerun.trial_id}-seed-{rerun.seed}", wall, samples, test)
 
         self._queue.put(write)
+        if record.winner is not None:
+            self._queue.put(lambda files: _pictures(files, self.folder.parent, wall))
         self._queue.put(None)
         self._thread.join()
         self._thread = None
@@ -155,11 +164,31 @@ class TensorBoardObserver:
             running = items[-1] is not None
             if failed:
                 continue
-            for write in items:
-                if write is not None:
-                    write(files)
             try:
+                for write in items:
+                    if write is not None:
+                        write(files)
                 files.flush()
             except OSError as error:
                 failed = True
                 _LOG.warning("cannot write TensorBoard logs in %s: %s. The study goes on.", self.folder, error.strerror)
+
+
+def _pictures(files: RunFiles, study: Path, wall: float) -> None:
+    """Each output's reference, base and tuned side by side, and the first ones on one sheet. Outputs that cannot be
+    read are left out. Raises OSError when the disk refuses."""
+    from tuner.report.contact_sheet import ITEMS, contact_sheet, pictured, png, side_by_side
+
+    first: list[Output] = []
+    try:
+        for item in pictured(study):
+            strip = side_by_side(item.pictures)
+            files.picture(OUTPUTS_RUN, wall, f"{OUTPUTS_TAG}/{item.name}", png(strip), strip.size, item.input)
+            files.flush()  # there may be more of them than memory holds
+            if len(first) < ITEMS:
+                first.append(item)
+    except StoreError as error:
+        _LOG.warning("the pictures of the outputs are not in TensorBoard: %s", error)
+    if first:
+        sheet = contact_sheet(first)
+        files.picture(OUTPUTS_RUN, wall, f"{OUTPUTS_TAG}/all", png(sheet), sheet.size, "reference, base, tuned")

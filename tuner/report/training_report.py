@@ -1,5 +1,5 @@
-"""The four files of a report: training_report_<stamp>.json and .html, training_charts_<stamp>.png and
-tuning_dashboard_<stamp>.png, all in results/<study>/reports.
+"""The files of a report: training_report_<stamp>.json and .html, training_charts_<stamp>.png and
+tuning_dashboard_<stamp>.png, and contact_sheet.png where the outputs are pictures, all in results/<study>/reports.
 
 The stamp is local time as YYYYMMDDHHMMSS. The JSON is written first: should drawing fail, the numbers are there.
 """
@@ -7,13 +7,14 @@ The stamp is local time as YYYYMMDDHHMMSS. The JSON is written first: should dra
 from __future__ import annotations
 
 import base64
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from tuner import tasks
 from tuner.report.charts import study_chart
+from tuner.report.contact_sheet import write_contact_sheet
 from tuner.report.page import in_full, render_page
 from tuner.report.schema import TrainingReport
 from tuner.report.training_charts import draw_training_charts
@@ -25,12 +26,19 @@ from tuner.store.records import StudyRecord
 
 @dataclass(frozen=True)
 class ReportFiles:
-    """Where the files of one report lie."""
+    """Where the files of one report lie. `contact_sheet` is None where the outputs are no pictures."""
 
     json: Path
     html: Path
     charts: Path
     dashboard: Path
+    contact_sheet: Path | None = None
+
+    @property
+    def named(self) -> dict[str, Path]:
+        """The files that there are, by what they are."""
+        files = {"page": self.html, "numbers": self.json, "charts": self.charts, "dashboard": self.dashboard}
+        return files if self.contact_sheet is None else {**files, "pictures": self.contact_sheet}
 
 
 def write_report(folder: Path, record: StudyRecord, report: TrainingReport) -> ReportFiles:
@@ -48,7 +56,9 @@ def write_report(folder: Path, record: StudyRecord, report: TrainingReport) -> R
     write_text(files.html, render_page(page, record))
     draw_training_charts(record, page, files.charts)
     study_chart(record, files.dashboard)
-    return files
+    sheet = place / "contact_sheet.png"
+    # without items in the report, the outputs on disk are missing or cannot be read
+    return replace(files, contact_sheet=sheet) if page["items"] and write_contact_sheet(folder, sheet) else files
 
 
 def page_of(folder: Path, record: StudyRecord, report: TrainingReport) -> dict[str, Any]:

@@ -33,10 +33,9 @@ def check_data(record: StudyRecord, summary: Mapping[str, Any]) -> None:
         )
 
 
-def resumed(config: StudyConfig, folder: StudyFolder, space: Space, defaults: Mapping[str, Any]) -> StudyRecord:
-    """The record to go on with. Raises StoreError if there is none, StudyError if the study is finished and no more
-    trials are asked for, or if its space or anything else that scores depend on has changed."""
-    record = read_study(folder.path)
+def check_config(record: StudyRecord, config: StudyConfig, space: Space, defaults: Mapping[str, Any]) -> None:
+    """Raises StudyError if the space or anything else that scores depend on is not as in the study so far. `space`
+    is the config's, `defaults` are the task's own hyperparameters."""
     before = StudyConfig.model_validate(record.config)
     check_unchanged(Space(before.space, defaults), space)
     old, now = before.model_dump(mode="json"), config.model_dump(mode="json")
@@ -49,9 +48,16 @@ def resumed(config: StudyConfig, folder: StudyFolder, space: Space, defaults: Ma
             f"study {record.name!r} cannot go on with another {', '.join(changes)}: its scores would not compare. "
             "Leave that as it was, or start a new study under another --name."
         )
+
+
+def resumed(config: StudyConfig, folder: StudyFolder, space: Space, defaults: Mapping[str, Any]) -> StudyRecord:
+    """The record to go on with. Raises StoreError if there is none, StudyError if the study is finished and no more
+    trials are asked for, or if its space or anything else that scores depend on has changed."""
+    record = read_study(folder.path)
+    check_config(record, config, space, defaults)
     if record.state == COMPLETE and config.search.trials <= len(record.trials):
         raise StudyError(
             f"study {record.name!r} is finished, with {len(record.trials)} trials. Ask for more with "
             f"--trials {len(record.trials) + 8}, or look at it with: tuner status {record.name}"
         )
-    return replace(record, config=now, state=RUNNING, finished=None, winner=None)
+    return replace(record, config=config.model_dump(mode="json"), state=RUNNING, finished=None, winner=None)

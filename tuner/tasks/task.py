@@ -13,15 +13,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from tuner.config import BandConfig, StudyConfig
+from tuner.config import BandConfig, Constant, StudyConfig
 from tuner.score import DEFAULT_BANDS
 from tuner.score_benchmark import Benchmark, Measure
 from tuner.store.outputs import Output
+from tuner.tasks.chain import Chain, SpaceOf
 
 _SHARE = BandConfig(excellent=0.9, good=0.7, average=0.5)  # of a metric that a task gives no band
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
     from tuner.device import Device
     from tuner.lora.packed import Pack, PackContext
@@ -50,7 +53,10 @@ class TaskSpec:
     beyond the common ones to its default. `preparation` is "module:function", the checks that need no torch;
     `implementation` is "module:class", the heavy half. `benchmark` says how outputs are judged one by one; without one
     they are judged by quality and preservation alone. `answer` is the key under which its predictor gives the answer in
-    words, as `Output.answer` has it; `example` an input worth typing after a study.
+    words, as `Output.answer` has it; `example` an input worth typing after a study. `modes` maps the ways of working
+    that a task has besides one another (a space's constant `mode`) to the search space of each; `chains` maps those of
+    them that are several studies to "module:class", a `Chain`. Where `trains` is false, trials are judged as they
+    stand, with no step of training.
     """
 
     name: str
@@ -67,6 +73,9 @@ class TaskSpec:
     benchmark: Benchmark | None = None
     answer: str = "answer"
     example: str = "..."
+    modes: Mapping[str, str] = field(default_factory=dict)
+    chains: Mapping[str, str] = field(default_factory=dict)
+    trains: bool = True
 
     @property
     def judged_by(self) -> Benchmark:
@@ -95,8 +104,20 @@ class TaskSpec:
         return prepared
 
     def for_rows(self, summary: Mapping[str, Any]) -> TaskSpec:
-        """This task as rows with that summary are judged: by another quality metric where they call for one."""
-        return replace(self, quality=summary.get("quality", self.quality))
+        """This task as rows with that summary are judged: by another quality metric where they call for one, without
+        training where there is none ("trains")."""
+        return replace(self, quality=summary.get("quality", self.quality), trains=summary.get("trains", self.trains))
+
+    def chain_mode(self, config: StudyConfig) -> str | None:
+        """The mode of a config that is several studies one after the other; None for one study."""
+        mode = config.space.get("mode")
+        named = mode.value if isinstance(mode, Constant) and isinstance(mode.value, str) else None
+        return named if named in self.chains else None
+
+    def chain(self, mode: str, config: StudyConfig, space_of: SpaceOf) -> Chain:
+        """The studies of a config of that mode. Raises BaseModelError, ConfigError, DataError."""
+        chain: Chain = _named(self.chains[mode])(config, space_of)
+        return chain
 
     def load(self, config: StudyConfig, device: Device, prepared: Prepared) -> Task:
         """Import the heavy half and build it on a device. Raises BaseModelError, DeviceError."""
@@ -127,6 +148,18 @@ class Streaming(Protocol):
 
     def stream(self, text: str) -> Iterator[str]:
         """Pieces of the answer to one input, in order; together they are the answer."""
+
+
+@runtime_checkable
+class Drawing(Protocol):
+    """A predictor that draws what it answers."""
+
+    def draw(self, prompt: str, seed: int | None = None) -> NDArray[np.uint8]:
+        """The picture (H, W, 3) of a prompt. The same prompt and seed, 0 to 2**63 - 1, give the same picture; without
+        one, the seed is the prompt's own."""
+
+    def unread(self, prompt: str) -> str:
+        """The end of a prompt that is too long to be read whole, "" of one that is not."""
 
 
 class Task(Protocol):

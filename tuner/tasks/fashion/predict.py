@@ -1,0 +1,160 @@
+"""A saved fashion adapter, drawing: a plain diffusers pipeline with the LoRA loaded, as anybody would use it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+
+from tuner.bases.adapted import not_an_adapter
+from tuner.bases.clip import ClipModel
+from tuner.bases.diffusion import describe_diffusion
+from tuner.bases.load import quiet
+from tuner.bases.pipeline import PictureBase
+from tuner.errors import StoreError
+from tuner.tasks.fashion.denoise import TEXT_ENCODER, UNET
+from tuner.tasks.fashion.features import Feature
+from tuner.tasks.fashion.judge import PictureJudge
+from tuner.tasks.fashion.prompting import Prompting
+from tuner.tasks.fashion.prompts import PromptPlan
+from tuner.tasks.fashion.sampling import make_scheduler, seed_of
+from tuner.tasks.fashion.saving import DETAILS, LORA, MODEL
+
+
+class FashionPredictor:
+    """Implements `Predictor` and `Drawing`, in fp32 on the CPU. Raises StoreError if the folder is not an adapter,
+    BaseModelError for its base."""
+
+    def __init__(self, adapter: Path) -> None:
+        try:
+            details = json.loads((adapter / DETAILS).read_text(encoding="utf-8"))
+            if details["task"] != "fashion":
+                raise ValueError(f"it is one of the task {details['task']}")
+            self.steps = int(details["inference_steps"])
+            self.guidance = float(details["guidance"])
+            self.resolution = int(details["resolution"])
+            self.negative = str(details["negative_prompt"])
+            base, revision, checksum = details["base_model"], details.get("revision"), details["checksum"]
+            self._clip, trained, told = str(details["clip_model"]), str(details["train"]), details.get("prompts")
+            self.plan = PromptPlan.from_json(told["plan"]) if told else None
+            self.common = [Feature(**each) for each in told["common"]] if told else []
+            whole = trained == "full"
+            if whole and not (adapter / MODEL).is_dir():  # else its name would be looked for on the hub
+                raise FileNotFoundError(f"there is no {MODEL} in it")
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise not_an_adapter(adapter, error) from error
+        facts = describe_diffusion(str(adapter / MODEL) if whole else base, None if whole else revision)
+        if whole and facts.checksum != details.get("model_checksum"):
+            raise StoreError(f"{adapter}/{MODEL} is not what was saved there: its checksum differs. Tune again.")
+        if not whole and facts.checksum != checksum:
+            raise StoreError(
+                f"{adapter} was trained on another {base}: its checksum was {checksum}, and this one has "
+                f"{facts.checksum}. Tune again, or bring that base back."
+            )
+        self.pipe = pipeline_of(PictureBase.open(facts, torch.device("cpu"), torch.float32))
+        if trained == "lora":
+            load_lora(self.pipe, adapter)
+
+    @cached_property
+    def judge(self) -> PictureJudge:
+        """What names the garments in pictures; opened when it is first asked, since drawing needs none. Raises
+        BaseModelError."""
+        return PictureJudge(ClipModel.open(self._clip, torch.device("cpu")), "category")
+
+    def predict(self, inputs: Sequence[str]) -> list[dict[str, Any]]:
+        """What is seen in the picture of each prompt, and the seconds it took."""
+        found = []
+        for prompt in inputs:
+            started = time.perf_counter()
+            picture = self.draw(prompt)
+            seconds = round(time.perf_counter() - started, 3)
+            found.append({"answer": self.judge.names([picture])[0], "seconds": seconds})
+        return found
+
+    def draw(self, prompt: str, seed: int | None = None) -> np.ndarray:
+        """The picture (H, W, 3), uint8, of a prompt; the seed is by default the prompt's own. Where prompts were
+        searched, what the training pictures have in common is said with it (`Prompting.asked`)."""
+        generator = torch.Generator().manual_seed(seed_of(prompt) if seed is None else seed)
+        asked = Prompting.asked(self.plan, prompt, self.common) if self.plan else prompt
+        with _quiet(), torch.no_grad():
+            shown = self.pipe(
+                asked,
+                negative_prompt=self.negative,
+                num_inference_steps=self.steps,
+                guidance_scale=self.guidance,
+                height=self.resolution,
+                width=self.resolution,
+                generator=generator,
+                output_type="np",
+            ).images[0]
+        return (np.asarray(shown) * 255).round().astype(np.uint8)
+
+    def unread(self, prompt: str) -> str:
+        """What stands behind the last word of a prompt for which the text encoder has room."""
+        tokenizer = self.pipe.tokenizer
+        with quiet():
+            places = tokenizer(prompt, return_offsets_mapping=True)["offset_mapping"]
+        # one token begins and one ends what is read, so the last place is for the end
+        last = tokenizer.model_max_length - 1
+        if len(places) <= last + 1:
+            return ""
+        start = prompt.rfind(" ", 0, places[last][0]) + 1  # of the word
+        return prompt[start:]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """diffusers tells that a prompt is cut off, which `unread` is for, and that a LoRA has no half for the text
+    encoder, which it need not have."""
+    from diffusers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        with quiet():
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def pipeline_of(base: PictureBase) -> Any:
+    """A diffusers pipeline of these models, which draws without a progress bar."""
+    from diffusers import StableDiffusionPipeline
+
+    with quiet():
+        pipe = StableDiffusionPipeline(
+            unet=base.unet,
+            vae=base.vae,
+            text_encoder=base.text_encoder,
+            tokenizer=base.tokenizer,
+            scheduler=make_scheduler(base.scheduler),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def load_lora(pipe: Any, adapter: Path) -> None:
+    """Put a saved LoRA on a pipeline. Raises StoreError if it does not fit."""
+    parts = {UNET: pipe.unet, TEXT_ENCODER: pipe.text_encoder}
+    known = {prefix + name for prefix, model in parts.items() for name, _ in model.named_modules()}
+    try:
+        with safe_open(adapter / LORA, framework="pt") as file:
+            modules = {name.partition(".lora_")[0] for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+        if unknown := sorted(modules - known):  # which a pipeline leaves out, and draws without
+            raise ValueError(f"it has no {unknown[0]}")
+        with _quiet():
+            pipe.load_lora_weights(str(adapter), weight_name=LORA)
+    except (OSError, ValueError, RuntimeError, LookupError, TypeError, SafetensorError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise StoreError(f"{adapter} does not fit its base: {reason}") from error
