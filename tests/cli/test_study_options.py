@@ -149,3 +149,29 @@ def test_the_task_of_a_config_holds(tmp_path: Path) -> None:
         study_options.load(parse("sentiment", "--config", str(config)))
     with pytest.raises(ConfigError, match="no such task"):
         study_options.load(parse("--config", str(config)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "strategy", "base"),
+    [
+        ([], False, "garment_sd"),
+        (["--mode", "finetune"], False, "garment_sd"),
+        (["--mode", "prompt"], True, "garment_sd"),
+        (["--mode", "finetune", "--base-model", "sd15"], False, "stable-diffusion-v1-5/stable-diffusion-v1-5"),
+        (["--mode", "prompt", "--base-model", "some/folder"], True, "some/folder"),
+    ],
+)
+def test_a_mode_brings_its_space(arguments: list[str], strategy: bool, base: str) -> None:
+    config = study_options.load(parse("fashion", *arguments))
+    assert ("strategy" in config.space, config.base_model) == (strategy, base)
+
+
+def test_a_mode_whose_space_is_made_for_another_base_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"garment_prompt.yaml, is made for garment_sd"):
+        study_options.load(parse("fashion", "--mode", "prompt", "--base-model", "sd15"))
+
+
+def test_own_hyperparameters_are_options() -> None:
+    config = study_options.load(parse("fashion", "--inference-steps", "6", "--guidance", "1.5..3"))
+    assert config.space["inference_steps"] == Constant(value=6)
+    assert isinstance(config.space["guidance"], FloatRange)

@@ -62,6 +62,7 @@ def load(options: argparse.Namespace, resume: str | None = None) -> StudyConfig:
     given = [(name, full_name(spec, value) if name == "base-model" else value) for name, value in given]
     if path is None:
         path = space_path(spec, options.space or _space_for(spec, dict(given)))
+        _refuse_base_of_another_space(spec, dict(given), path)
     config = load_config(
         path, given, {"task": task}, extra_hyperparameters=set(spec.hyperparameters), extra_bands=set(spec.bands)
     )
@@ -95,6 +96,17 @@ def _space_for(spec: TaskSpec, given: Mapping[str, str]) -> str:
     names = [short for short, long in spec.bases.items() if base in (short, long)]
     written = {path.stem for path in (SPACES / spec.name).glob("*.yaml")}
     return names[0] if names and names[0] in written else spec.default_space
+
+
+def _refuse_base_of_another_space(spec: TaskSpec, given: Mapping[str, str], path: Path) -> None:
+    """A base that has a space of its own, with a mode whose space is made for another: its rates and steps would not be
+    this base's. Raises ConfigError."""
+    short = {long: name for name, long in spec.bases.items()}.get(given.get("base-model", ""))
+    if given.get("mode") in spec.modes and short not in (None, spec.default_space, path.stem):
+        made_for = spec.bases[spec.default_space]
+        rule = f"the search space of --mode {given['mode']}, {path.name}, is made for {made_for}"
+        cure = f"Copy {path.name}, put in this base with what {short}.yaml says of it, and name it with --config."
+        raise ConfigError(Problem("--base-model", given["base-model"], rule, cure))
 
 
 def _saved_config(given: dict[str, str], study: str) -> Path:
