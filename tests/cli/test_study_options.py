@@ -167,7 +167,7 @@ def test_a_mode_brings_its_space(arguments: list[str], strategy: bool, base: str
 
 
 def test_a_mode_whose_space_is_made_for_another_base_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"garment_prompt.yaml, is made for garment_sd"):
+    with pytest.raises(ConfigError, match=r"garment_prompt\.yaml, is made for garment_sd"):
         study_options.load(parse("fashion", "--mode", "prompt", "--base-model", "sd15"))
 
 

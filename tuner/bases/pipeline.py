@@ -6,8 +6,10 @@ that is drawn here leaves the machine unasked. Knows nothing of adapters.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -92,6 +94,22 @@ class PictureBase:
         found: torch.Tensor = self.vae.decode(latents.float() / float(self.vae.config.scaling_factor)).sample
         shown = (found / 2 + 0.5).clamp(0, 1) * 255
         return shown.round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
+
+
+def write_pipeline(pipe: Any, folder: Path) -> None:
+    """Save a pipeline, in fp16, so that plain `from_pretrained` opens all of it in fp32: diffusers does so by itself,
+    transformers reads the text encoder in the dtype that its config names, and mixed they do not draw."""
+    with quiet():
+        pipe.to(dtype=torch.float16).save_pretrained(str(folder), safe_serialization=True)
+    for path in folder.rglob("*.safetensors"):
+        path.chmod(0o644)
+    for path in folder.rglob("*.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        changed = content.pop("_name_or_path", None) is not None  # where a part was read from is nobody's business
+        if path.parent.name == "text_encoder" and path.name == "config.json":
+            content["dtype"], changed = "float32", True
+        if changed:
+            path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _open(kind: Any, facts: DiffusionFacts, part: str, **options: Any) -> Any:

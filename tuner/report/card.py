@@ -12,9 +12,11 @@ from typing import Any, TypeGuard
 
 import yaml
 
+from tuner import tasks
 from tuner.report.tensorboard import is_measure
 from tuner.report.trials import params_text, rerun_groups, trials_table, value_text
 from tuner.store.records import StudyRecord, Winner
+from tuner.tasks.task import Usage
 
 MAX_TRIALS = 40
 SPLITS = ("train", "validation", "test")
@@ -48,6 +50,9 @@ def _front_matter(record: StudyRecord) -> str:
     fields: dict[str, Any] = {"base_model": _public(record.base_model), "library_name": "peft", "tags": tags}
     if classifies:
         fields["pipeline_tag"] = "text-classification"
+    if used := _used(record):
+        fields["tags"] = [tag for tag in tags if tag != "peft"]
+        fields |= {"library_name": used.library, "pipeline_tag": used.pipeline_tag}
     test = _own_test(record)
     measured = {name: value for name, value in test.items() if name in _HUB_METRICS and _is_number(value)}
     if measured:
@@ -148,9 +153,20 @@ def _bare(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name.removeprefix("validation_").removeprefix("test_"): value for name, value in kept.items()}
 
 
+def _used(record: StudyRecord) -> Usage | None:
+    """How the task's own kind of folder is opened, None for a PEFT folder or a task that is not known here."""
+    if record.task not in tasks.names():
+        return None
+    entries = record.config.get("space", {})
+    constants = {name: each["value"] for name, each in entries.items() if isinstance(each, dict) and "value" in each}
+    return tasks.spec(record.task).used(_public(record.base_model), constants)
+
+
 def _usage(record: StudyRecord) -> str:
     from tuner.bases.describe import EMBEDDED
 
+    if used := _used(record):
+        return "```python\n" + "\n".join(used.code) + "\n```"
     labels = len(_label_counts(record, "train"))
     kind = "AutoModelForSequenceClassification" if labels else "AutoModel"
     head = f", num_labels={labels}" if labels else ""

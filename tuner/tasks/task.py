@@ -43,6 +43,16 @@ class Prepared:
 
 
 @dataclass(frozen=True)
+class Usage:
+    """How others open what a study leaves: the hub's names of the library and of what the model does, and Python code,
+    line by line."""
+
+    library: str
+    pipeline_tag: str
+    code: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """The light half of a task: names, bands and where its heavy half lives.
 
@@ -56,7 +66,8 @@ class TaskSpec:
     words, as `Output.answer` has it; `example` an input worth typing after a study. `modes` maps the ways of working
     that a task has besides one another (a space's constant `mode`) to the search space of each; `chains` maps those of
     them that are several studies to "module:class", a `Chain`. Where `trains` is false, trials are judged as they
-    stand, with no step of training.
+    stand, with no step of training. `usage` is "module:function", of base and the space's constants, where what a
+    study leaves is no PEFT folder.
     """
 
     name: str
@@ -76,6 +87,7 @@ class TaskSpec:
     modes: Mapping[str, str] = field(default_factory=dict)
     chains: Mapping[str, str] = field(default_factory=dict)
     trains: bool = True
+    usage: str = ""
 
     @property
     def judged_by(self) -> Benchmark:
@@ -118,6 +130,11 @@ class TaskSpec:
         """The studies of a config of that mode. Raises BaseModelError, ConfigError, DataError."""
         chain: Chain = _named(self.chains[mode])(config, space_of)
         return chain
+
+    def used(self, base: str, space: Mapping[str, Any]) -> Usage | None:
+        """How what a study leaves is opened; None for a PEFT folder."""
+        found: Usage | None = _named(self.usage)(base, space) if self.usage else None
+        return found
 
     def load(self, config: StudyConfig, device: Device, prepared: Prepared) -> Task:
         """Import the heavy half and build it on a device. Raises BaseModelError, DeviceError."""

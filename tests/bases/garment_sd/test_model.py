@@ -48,5 +48,5 @@ def test_weights_that_are_missing_or_others_are_refused(tmp_path: Path, monkeypa
     with pytest.raises(BaseModelError, match="damaged or was built anew"):
         locate()
     weights.unlink()
-    with pytest.raises(BaseModelError, match="unet/diffusion_pytorch_model.safetensors are missing"):
+    with pytest.raises(BaseModelError, match=r"unet/diffusion_pytorch_model\.safetensors are missing"):
         locate()

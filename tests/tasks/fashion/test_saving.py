@@ -105,7 +105,8 @@ def test_details_say_how_pictures_were_drawn(base: Path, clip: Path, tmp_path: P
     details = read(folder / "tuner.json")
     assert details.keys() == DETAILS
     assert details == {
-        "task": "fashion", "revision": None, "base_model": str(base), "checksum": describe_diffusion(str(base)).checksum, "train": "lora",
+        "task": "fashion", "revision": None, "base_model": str(base), "train": "lora",
+        "checksum": describe_diffusion(str(base)).checksum,
         "resolution": 32, "inference_steps": 3, "guidance": 4.5, "negative_prompt": "blurry", "clip_model": str(clip),
     }  # fmt: skip
 

@@ -21,6 +21,7 @@ from tuner.bases.garment_sd.training import Training, build_scheduler
 from tuner.bases.garments import tokens
 from tuner.bases.garments.pictures import drawn
 from tuner.bases.garments.sample import general
+from tuner.bases.pipeline import write_pipeline
 from tuner.device import select_devices
 
 PICTURES, HELD_OUT = 20_000, 200
@@ -72,22 +73,16 @@ def write(folder: Path, unet: Any, text: Any, vae: Any, tokenizer: Any, record: 
     from diffusers import StableDiffusionPipeline
 
     pipe = StableDiffusionPipeline(
-        unet=unet.half(),
-        text_encoder=text.half(),
-        vae=vae.half(),
+        unet=unet,
+        text_encoder=text,
+        vae=vae,
         tokenizer=tokenizer,
         scheduler=build_scheduler(),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipe.save_pretrained(str(folder), safe_serialization=True)
-    for path in folder.rglob("*.safetensors"):
-        path.chmod(0o644)
-    for path in folder.rglob("*.json"):  # where a part was read from is nobody's business
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content.pop("_name_or_path", None) is not None:
-            path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_pipeline(pipe, folder)
     (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

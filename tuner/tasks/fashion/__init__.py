@@ -33,6 +33,7 @@ SPEC = TaskSpec(
     chains={"pipeline": "tuner.tasks.fashion.pipeline:Pipeline"},
     preparation="tuner.tasks.fashion.prepare:prepare",
     implementation="tuner.tasks.fashion.task:FashionTask",
+    usage="tuner.tasks.fashion.usage:usage",
     columns={"caption": "text"},
     hyperparameters=DEFAULTS,
     example="a pastel romantic dress",

@@ -20,6 +20,7 @@ import torch
 
 from tuner.bases.diffusion import DiffusionFacts, describe_diffusion
 from tuner.bases.load import quiet
+from tuner.bases.pipeline import write_pipeline
 from tuner.tasks.fashion.denoise import TEXT_ENCODER, UNET, Denoiser
 from tuner.tasks.fashion.features import Feature
 from tuner.tasks.fashion.prompts import PromptPlan, PromptResult, to_json
@@ -143,16 +144,14 @@ def _save_whole(directory: Path, tensors: Mapping[str, torch.Tensor], denoiser: 
             parameter = parameters[name[len(UNET) :]]
             parameter += difference.reshape(parameter.shape)
     with quiet():
-        pipeline = StableDiffusionPipeline(
-            unet=unet.half(),
-            vae=copy.deepcopy(base.vae).half().cpu(),
-            text_encoder=copy.deepcopy(base.text_encoder).half().cpu(),
+        pipe = StableDiffusionPipeline(
+            unet=unet,
+            vae=copy.deepcopy(base.vae).cpu(),
+            text_encoder=copy.deepcopy(base.text_encoder).cpu(),
             tokenizer=base.tokenizer,
             scheduler=make_scheduler(base.scheduler),
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
         )
-        pipeline.save_pretrained(str(directory), safe_serialization=True)
-    for path in directory.rglob("*.safetensors"):
-        path.chmod(0o644)
+    write_pipeline(pipe, directory)
