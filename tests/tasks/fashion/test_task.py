@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.tasks.fashion import toy
-from tuner.tasks.fashion.sampling import seed_of
+from tuner.tasks.fashion.sampling import make_scheduler, seed_of
 
 PROMPTS = ["a red dress", "a blue hat"]
 
@@ -28,8 +28,6 @@ def test_the_base_draws_what_a_plain_pipeline_draws(base: Path, clip: Path, guid
     packing = toy.make_packing(base, clip)
     found = draw(packing, guidance=guidance)[0]
     pipe = toy.plain_pipeline(base)
-    from tuner.tasks.fashion.sampling import make_scheduler
-
     pipe.scheduler = make_scheduler(pipe.scheduler.config)
     for prompt, picture in zip(PROMPTS, found, strict=True):
         wanted = toy.drawn_by(pipe, prompt, seed_of(prompt), guidance_scale=guidance)
@@ -117,7 +115,6 @@ def test_evaluation_of_a_pack_is_that_of_each(base: Path, clip: Path) -> None:
 def test_the_config_chooses_which_similarity_counts(base: Path, clip: Path) -> None:
     for form in ("category", "embedding"):
         packing = toy.make_packing(base, clip, space={"similarity": form})
-        found = packing.task.evaluate(toy.pack_of(packing), "validation") if False else None
         packing.start(toy.make_spec("a"))
         found = packing.task.evaluate(toy.pack_of(packing, "a"), "validation")[0]
         assert found["fashion_clip"] == found[f"fashion_clip_{form}"]
@@ -145,8 +142,6 @@ def test_a_saved_adapter_draws_the_same_in_a_plain_pipeline(
     toy.far(packing)
     folder = toy.save(packing, tmp_path / "adapter")
     pipe = toy.plain_pipeline(base)
-    from tuner.tasks.fashion.sampling import make_scheduler
-
     pipe.scheduler = make_scheduler(pipe.scheduler.config)
     pipe.load_lora_weights(str(folder))
     ours = draw(packing, "a")[0]
