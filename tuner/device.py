@@ -264,6 +264,12 @@ def picture_dtype(device: Device, precision: str) -> tuple[torch.dtype, str]:
     return device.dtype, ""
 
 
+def pictures_at_once(device: torch.device) -> tuple[int, int]:
+    """How many positions of latents to pass through a UNet at once, and how many pictures of 64 x 64 pixels through a
+    decoder: as many as stay in a CPU's caches (1.2 times faster than all at once, measured), a GPU wants more."""
+    return (4096, 8) if device.type == "cpu" else (65536, 64)
+
+
 def ray_resources(device: Device, threads: int | None = None) -> dict[str, float]:
     """What an actor on this device asks of Ray: {"GPU": 1}, {"mps": 1} or {"CPU": threads} (all there are by default).
 

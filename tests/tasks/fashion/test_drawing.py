@@ -43,6 +43,7 @@ def packing(base: Path, clip: Path) -> Packing:
     found.start(toy.make_spec("a"))
     found.start(toy.make_spec("b", seed=2, rank=6))
     toy.far(found)
+    found.task.drawing.positions = 65536  # as many rows at once as a GPU takes
     return found
 
 
@@ -73,8 +74,8 @@ def test_pictures_do_not_depend_on_how_many_fit_in_a_batch(
     whole = draw(packing, "a", "b")
     assert spy.rows == [[10, 10]] * 3, "5 prompts and their twins, 3 steps"
     spy.rows.clear()
-    monkeypatch.setattr(drawing, "POSITIONS", rows * 2 * 2 * 16**2)
-    monkeypatch.setattr(drawing, "DECODED", decoded // 4)  # of 64 x 64; none is one
+    monkeypatch.setattr(packing.task.drawing, "positions", rows * 2 * 2 * 16**2)
+    monkeypatch.setattr(packing.task.drawing, "decoded", decoded // 4)  # of 64 x 64; none is one
     calls: list[int] = []
     real = packing.task.base.pictures
     monkeypatch.setattr(packing.task.base, "pictures", lambda x: calls.append(len(x)) or real(x))
@@ -135,7 +136,7 @@ def test_seeds_are_those_of_the_prompts_or_given(packing: Packing) -> None:
 def test_seeds_go_with_their_prompts_through_all_batches(packing: Packing, monkeypatch: pytest.MonkeyPatch) -> None:
     seeds = [9, 8, 7, 6, 5]
     whole = draw(packing, "a", "b", seeds=seeds)
-    monkeypatch.setattr(drawing, "POSITIONS", 1)
+    monkeypatch.setattr(packing.task.drawing, "positions", 1)
     for ours, theirs in zip(whole, draw(packing, "a", "b", seeds=seeds), strict=True):
         assert apart(ours, theirs) <= 1
 

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from tuner.device import pictures_at_once
 from tuner.lora.packed import Pack
 from tuner.tasks.fashion.denoise import Denoiser
 from tuner.tasks.fashion.sampling import make_scheduler, sample, seed_of, starting_noise
-
-POSITIONS = 65536  # of latents in one forward: 512 rows of 64 x 64 pixels with their unguided twins, 8 of 512 x 512
-DECODED = 64  # pictures of 64 x 64 that are decoded at once; larger ones fewer
 
 
 class Drawing:
@@ -26,10 +24,11 @@ class Drawing:
         self.side = base.latent_side(resolution)
         self.latent = (base.latent_channels, self.side, self.side)
         self.scheduler = make_scheduler(base.scheduler)
+        self.positions, self.decoded = pictures_at_once(base.device)
 
     def rows_at_once(self, members: int) -> int:
         """Rows of each member in one forward, with their unguided twins."""
-        return max(1, POSITIONS // (2 * max(members, 1) * self.side**2))
+        return max(1, self.positions // (2 * max(members, 1) * self.side**2))
 
     @torch.no_grad()
     def draw(
@@ -89,6 +88,6 @@ class Drawing:
         return sample(predict, self.scheduler, self.steps, noise.to(base.device))
 
     def _decoded(self, latents: torch.Tensor) -> list[np.ndarray]:
-        at_once = max(1, DECODED * 64 * 64 // self.resolution**2)
+        at_once = max(1, self.decoded * 64 * 64 // self.resolution**2)
         parts = [self.denoiser.base.pictures(part).numpy() for part in latents.split(at_once)]
         return list(np.concatenate(parts))
