@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -130,6 +131,18 @@ def test_a_way_scores_as_what_its_command_draws(
     means = judge.means(judge.compare([row.pixels() for row in data.test], pictures, "test"))
     for name in MEASURED:
         assert compared["ways"][way][name] == pytest.approx(means[name], abs=5e-3)
+
+
+@pytest.mark.slow
+def test_the_config_says_how_losses_are_weighed(results: Path, base: Path, clip: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(results, tmp_path / "results")
+    weights = {"visual": 0.9, "fashion": 0.05, "color": 0.05}
+    config = pipeline_config(base, clip, copied, benchmark={"weights": weights})
+    found = Pipeline(config, prompt_space).compare(read_study(copied / "p-prompt"), read_study(copied / "p-finetune"))
+    for way in found.ways:
+        parts = (way.values["ssim"], way.values["fashion_clip"], way.values["colour"])
+        wanted = sum(weight * (1 - part) for weight, part in zip(weights.values(), parts, strict=True))
+        assert way.values["total_loss"] == pytest.approx(wanted, abs=1e-6)
 
 
 @pytest.mark.slow

@@ -20,7 +20,8 @@ from tuner.config import StudyConfig
 from tuner.data.images import MIN_PICTURES
 from tuner.device import Device, gpu_memory_mb, picture_dtype, select_devices
 from tuner.errors import DataError, Problem, StudyError
-from tuner.score_benchmark import TOTAL_LOSS
+from tuner.score_benchmark import TOTAL_LOSS, configured
+from tuner.score_fashion import FASHION
 from tuner.store.files import write_bytes, write_json
 from tuner.store.records import StudyRecord
 from tuner.tasks.chain import Comparison, SpaceOf, Way
@@ -88,10 +89,11 @@ class Pipeline:
         folders = make_ways(self.folder, _best(self.first, first), _best(self.second, second))
         device = select_devices(self.config.devices, self.config.precision)[0]
         dtype, _ = picture_dtype(device, self.config.precision)
-        prompts = self._asked(folders["prompt"], captions, device)
+        prompts = _asked(folders["prompt"], captions)
         asked = {"base": captions, "prompt": prompts, "lora": captions, "both": prompts}
         drawn = {name: draw(folders[name], asked[name], seeds, device, dtype) for name in TITLES}
-        judge = PictureJudge(ClipModel.open(self.settings.clip_model, device.torch), self.settings.similarity)
+        clip = ClipModel.open(self.settings.clip_model, device.torch)
+        judge = PictureJudge(clip, self.settings.similarity, configured(FASHION, self.config))
         references = [row.pixels() for row in rows]
         scores = {name: judge.compare(references, each.pictures, "test") for name, each in drawn.items()}
         use = self._commands(folders)
@@ -139,13 +141,6 @@ class Pipeline:
         similar = (seen * clip.texts(prompts).numpy()).sum(1).tolist()
         return [Sample(*each) for each in zip(rows, prompts, prompting.features(plan, rows), similar, strict=True)]
 
-    def _asked(self, way: Path, captions: Sequence[str], device: Device) -> list[str]:
-        """The captions as the way that lies there says them: with what its training pictures have in common."""
-        told = read_details(way)["prompts"]
-        plan, common = PromptPlan(**told["plan"]), [Feature(**each) for each in told["common"]]
-        prompting = Prompting(ClipModel.open(self.settings.clip_model, device.torch))
-        return [prompting.asked(plan, caption, common) for caption in captions]
-
     def _setting(self, device: Device, dtype: str) -> Setting:
         memory = "process" if gpu_memory_mb(device) is None else "device"
         studies = {"prompt": str(self.first.name), "finetune": str(self.second.name)}
@@ -166,6 +161,13 @@ class Pipeline:
             else f"{asked} --adapter {shlex.quote(str(folder))}"
             for name, folder in folders.items()
         }
+
+
+def _asked(way: Path, captions: Sequence[str]) -> list[str]:
+    """The captions as the way that lies there says them: with what its training pictures have in common."""
+    told = read_details(way)["prompts"]
+    plan, common = PromptPlan.from_json(told["plan"]), [Feature(**each) for each in told["common"]]
+    return [Prompting.asked(plan, caption, common) for caption in captions]
 
 
 def _plan(record: StudyRecord) -> PromptPlan:
