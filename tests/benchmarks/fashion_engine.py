@@ -22,17 +22,17 @@ from __future__ import annotations
 
 import copy
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
+from tests.benchmarks.clock import paired, seconds
 from tests.benchmarks.harness import finish, machine, parser, say, spread
 from tuner.bases.diffusion import ATTENTION, describe_diffusion
 from tuner.bases.load import quiet
 from tuner.bases.pipeline import PictureBase
-from tuner.device import Device, picture_dtype, select_devices, set_threads, synchronize
+from tuner.device import Device, picture_dtype, select_devices, set_threads
 from tuner.lora.optim import adamw_step, gradient_norms
 from tuner.lora.packed import Member, Pack
 from tuner.lora.parameters import ParameterStore, initial_tensors
@@ -152,12 +152,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         batches.append((x, times, [row.caption for row in rows.train[step * BATCH :][:BATCH]]))
     work = _work(ours, stock, batches, [row.caption for row in rows.test[:asked]])
     for job in work.values():
-        _seconds(device, job, warm=True)
+        seconds(device, job, warm=True)
     pictures = {"train": ADAPTERS * steps * BATCH, "evaluate": ADAPTERS * asked}
     rates: dict[tuple[str, str], list[float]] = {}
     for repeat in range(1 if options.quick else options.repeats):
         for (what, where), job in work.items():
-            rates.setdefault((what, where), []).append(pictures[what] / _seconds(device, job))
+            rates.setdefault((what, where), []).append(pictures[what] / seconds(device, job))
         shown = ", ".join(f"{what} {where} {rates[what, where][-1]:.1f}" for what, where in work)
         say(f"round {repeat}: {shown} pictures a second")
     finish(_summarise(rates, millions), TARGETS, options.quick)
@@ -211,14 +211,6 @@ def _work(
     }
 
 
-def _seconds(device: Device, job: Callable[[bool], None], warm: bool = False) -> float:
-    synchronize(device)
-    began = time.perf_counter()
-    job(warm)
-    synchronize(device)
-    return time.perf_counter() - began
-
-
 def _summarise(rates: Mapping[tuple[str, str], list[float]], millions: float) -> dict[str, float]:
     """Print medians with ranges; return the keys."""
     say("\npictures a second, median (range) over the rounds")
@@ -227,8 +219,7 @@ def _summarise(rates: Mapping[tuple[str, str], list[float]], millions: float) ->
     keys: dict[str, float] = {}
     for what in ("train", "evaluate"):
         for other in SIDES[1:]:
-            pairs = zip(rates[what, "packed"], rates[what, other], strict=True)
-            keys[f"{what}_packed_vs_{other}"] = statistics.median(ours / theirs for ours, theirs in pairs)
+            keys[f"{what}_packed_vs_{other}"] = paired(rates[what, "packed"], rates[what, other])
     for (what, where), found in rates.items():
         keys[f"{what}_{where}_pictures_per_second"] = statistics.median(found)
     return {**keys, "unet_parameters_m": millions}

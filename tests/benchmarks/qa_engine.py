@@ -22,18 +22,18 @@ from __future__ import annotations
 
 import copy
 import statistics
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
+from tests.benchmarks.clock import paired, seconds
 from tests.benchmarks.harness import finish, machine, parser, say, spread
 from tuner.bases.chat import ChatFormat
 from tuner.bases.describe import describe
 from tuner.bases.load import load_causal
-from tuner.device import Device, select_devices, set_threads, synchronize
+from tuner.device import Device, select_devices, set_threads
 from tuner.lora.decoder import RaggedDecoder
 from tuner.lora.decoder_layouts import decoder_layout
 from tuner.lora.generate import generate
@@ -161,13 +161,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     batches = [rows[at * BATCH : (at + 1) * BATCH] for at in range(steps)]
     work = _work(ours, stock, batches, prompts[:questions])
     for job in work.values():
-        _seconds(device, job, warm=True)
+        seconds(device, job, warm=True)
     tokens = {"train": ADAPTERS * sum(len(ids) for batch in batches for ids, _ in batch)}
     tokens["answer"] = ADAPTERS * questions * NEW
     rates: dict[tuple[str, str], list[float]] = {}
     for repeat in range(1 if options.quick else options.repeats):
         for (what, side), job in work.items():
-            rates.setdefault((what, side), []).append(tokens[what] / _seconds(device, job))
+            rates.setdefault((what, side), []).append(tokens[what] / seconds(device, job))
         shown = ", ".join(f"{what} {side} {rates[what, side][-1]:.0f}" for what, side in work)
         say(f"round {repeat}: {shown} tokens a second")
     finish(_summarise(rates, millions), TARGETS, options.quick)
@@ -221,14 +221,6 @@ def _work(
     }
 
 
-def _seconds(device: Device, job: Callable[[bool], None], warm: bool = False) -> float:
-    synchronize(device)
-    began = time.perf_counter()
-    job(warm)
-    synchronize(device)
-    return time.perf_counter() - began
-
-
 def _summarise(rates: Mapping[tuple[str, str], list[float]], millions: float) -> dict[str, float]:
     """Print medians with ranges; return the keys."""
     say("\ntokens a second, median (range) over the rounds")
@@ -237,8 +229,7 @@ def _summarise(rates: Mapping[tuple[str, str], list[float]], millions: float) ->
     keys: dict[str, float] = {}
     for what, name in (("train", "packed"), ("answer", "generation")):
         for other in SIDES[1:]:
-            pairs = zip(rates[what, "packed"], rates[what, other], strict=True)
-            keys[f"{name}_vs_{other}"] = statistics.median(ours / theirs for ours, theirs in pairs)
+            keys[f"{name}_vs_{other}"] = paired(rates[what, "packed"], rates[what, other])
     for (what, side), found in rates.items():
         keys[f"{what}_{side}_tokens_per_second"] = statistics.median(found)
     return {**keys, "parameters_m": millions}

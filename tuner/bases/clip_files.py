@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from tuner.bases.hub import UNREACHABLE, fetch
 from tuner.errors import BaseModelError
 
 PACKAGE = "open_clip"
@@ -86,7 +86,7 @@ def _bad_config(name: str, folder: Path, reason: str) -> BaseModelError:
 def _config_from_hub(name: str, hub_id: str) -> Path:
     """The folder that a commit's files are kept in, its config there."""
     try:
-        return _download(hub_id, CONFIG, None).parent
+        return fetch(hub_id, CONFIG, None).parent
     except Exception as error:  # the client's own, its HTTP library's, the disk's
         if _absent(error):
             raise refusal(
@@ -107,23 +107,8 @@ def _unreachable(name: str, error: Exception) -> BaseModelError:
     return refusal(
         name,
         f"the hub cannot be asked for it ({type(error).__name__})",
-        "Check the spelling and the network, log in with `hf auth login` if it is gated, or name a local folder",
+        UNREACHABLE,
     )
-
-
-def _download(hub_id: str, file: str, commit: str | None) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
-    # it tells every retry; the one sentence of an error is enough
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    bars = not are_progress_bars_disabled()
-    disable_progress_bars()
-    try:
-        return Path(hf_hub_download(hub_id, file, revision=commit))
-    finally:
-        if bars:
-            enable_progress_bars()
 
 
 def weights_of(found: ClipFiles) -> Path:
@@ -154,7 +139,7 @@ def _weights_in(found: ClipFiles) -> Path:
 def _weights_from_hub(found: ClipFiles, hub_id: str) -> Path:
     for name in WEIGHTS:
         try:
-            return _download(hub_id, name, found.folder.name)
+            return fetch(hub_id, name, found.folder.name)
         except Exception as error:  # the client's own, its HTTP library's, the disk's
             if not _absent(error):
                 raise _unreachable(found.name, error) from error

@@ -7,7 +7,6 @@ revision. The facts are enough to refuse a wrong config before anything heavy st
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.bases import minilm, shoe_chat
+from tuner.bases.hub import UNREACHABLE, fetch
 from tuner.errors import BaseModelError
 
 EMBEDDED = {"minilm": (minilm.locate, minilm.SHA256), "shoe_chat": (shoe_chat.locate, shoe_chat.SHA256)}
@@ -61,10 +61,8 @@ def companion(facts: BaseFacts, name: str) -> Path | None:
     if folder.is_dir():
         path = folder / name
         return path if path.is_file() else None
-    from huggingface_hub import hf_hub_download
-
     try:
-        return Path(hf_hub_download(facts.source, name, revision=facts.revision))
+        return fetch(facts.source, name, facts.revision)
     except Exception:  # what is not there and what cannot be reached look alike; the config was reached before
         return None
 
@@ -88,20 +86,15 @@ def _from_folder(name: str, folder: Path, checksum: str) -> BaseFacts:
 
 
 def _from_hub(name: str, revision: str | None) -> BaseFacts:
-    from huggingface_hub import hf_hub_download
-
-    # it tells every retry; the one sentence below is enough
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     files = {}
     for file in ("config.json", "tokenizer.json"):
         try:
-            files[file] = Path(hf_hub_download(name, file, revision=revision))
+            files[file] = fetch(name, file, revision)
         except Exception as error:
             if file == "tokenizer.json":
                 continue  # older repositories keep vocab.txt alone
             raise BaseModelError(
-                f"base_model = {name!r}: the hub cannot be asked for it ({type(error).__name__}). Check the spelling "
-                "and the network, log in with `hf auth login` if it is gated, or name a local folder."
+                f"base_model = {name!r}: the hub cannot be asked for it ({type(error).__name__}). {UNREACHABLE}."
             ) from error
     config = json.loads(files["config.json"].read_text(encoding="utf-8"))
     languages = _languages(files["tokenizer.json"]) if "tokenizer.json" in files else ()

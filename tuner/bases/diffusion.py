@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from tuner.bases.hub import UNREACHABLE, fetch
 from tuner.data.hub import is_hub_id
 from tuner.errors import BaseModelError
 
@@ -144,18 +144,13 @@ def _from_folder(name: str, folder: Path, checksum: str) -> DiffusionFacts:
 
 
 def _from_hub(name: str, revision: str | None) -> DiffusionFacts:
-    from huggingface_hub import hf_hub_download
-
-    # it tells every retry; the one sentence below is enough
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-
     def download(file: str) -> Path:
         try:
-            return Path(hf_hub_download(name, file, revision=revision))
+            return fetch(name, file, revision)
         except Exception as error:
             raise BaseModelError(
-                f"base_model = {name!r}: the hub cannot be asked for its {file} ({type(error).__name__}). Check the "
-                "spelling and the network, log in with `hf auth login` if it is gated, or name a local folder."
+                f"base_model = {name!r}: the hub cannot be asked for its {file} ({type(error).__name__}). "
+                f"{UNREACHABLE}."
             ) from error
 
     configs, problems = _read(download)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 
@@ -94,6 +95,30 @@ class PictureBase:
         found: torch.Tensor = self.vae.decode(latents.float() / float(self.vae.config.scaling_factor)).sample
         shown = (found / 2 + 0.5).clamp(0, 1) * 255
         return shown.round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
+
+
+def as_tensor(pictures: np.ndarray) -> torch.Tensor:
+    """uint8 (B, H, W, 3) -> what an autoencoder reads, fp32 (B, 3, H, W) in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def assembled(unet: Any, text_encoder: Any, vae: Any, tokenizer: Any, scheduler: Any) -> Any:
+    """A `StableDiffusionPipeline` of these parts, with no safety checker and no progress bar."""
+    from diffusers import StableDiffusionPipeline
+
+    with quiet():
+        pipe = StableDiffusionPipeline(
+            unet=unet,
+            text_encoder=text_encoder,
+            vae=vae,
+            tokenizer=tokenizer,
+            scheduler=scheduler,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 
 def write_pipeline(pipe: Any, folder: Path) -> None:

@@ -21,7 +21,7 @@ from tuner import tasks
 from tuner.cli.study_options import full_name, space_path
 from tuner.cli.summary import print_summary
 from tuner.cli.terminal import say
-from tuner.cli.tune import tune
+from tuner.cli.watched import tune
 from tuner.config import StudyConfig
 from tuner.config_file import config_to_yaml, load_config
 from tuner.errors import ConfigError, StudyError

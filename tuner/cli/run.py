@@ -23,7 +23,7 @@ from tuner.cli.monitor import item_line
 from tuner.cli.report import print_alerts, print_report
 from tuner.cli.summary import print_summary
 from tuner.cli.terminal import console, say
-from tuner.cli.tune import tune
+from tuner.cli.watched import tune
 from tuner.config import StudyConfig
 from tuner.errors import ConfigError, Problem, StudyError, TunerError
 from tuner.report.schema import TrainingReport

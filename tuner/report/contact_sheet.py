@@ -16,6 +16,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from tuner.data.image_shown import fitted, png
 from tuner.store.files import write_bytes
 from tuner.store.outputs import Output, read_outputs
 
@@ -80,13 +81,6 @@ def contact_sheet(items: Sequence[Output]) -> Image.Image:
     return sheet
 
 
-def png(image: Image.Image) -> bytes:
-    """A picture as a PNG file."""
-    held = io.BytesIO()
-    image.save(held, "PNG")
-    return held.getvalue()
-
-
 def write_contact_sheet(folder: Path, path: Path) -> bool:
     """Save the sheet of the study in `folder`, where its outputs have pictures: whether they do. Raises StoreError."""
     items = list(islice(pictured(folder), ITEMS))
@@ -105,12 +99,7 @@ def _opened(data: bytes | None) -> Image.Image | None:
             image = Image.open(io.BytesIO(data)).convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         return None
-    longer = max(image.size)
-    if longer <= SIDE:
-        factor = SIDE // longer
-        return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    return image
+    return fitted(image, SIDE)
 
 
 @cache

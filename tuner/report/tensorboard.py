@@ -177,7 +177,8 @@ class TensorBoardObserver:
 def _pictures(files: RunFiles, study: Path, wall: float) -> None:
     """Each output's reference, base and tuned side by side, and the first ones on one sheet. Outputs that cannot be
     read are left out. Raises OSError when the disk refuses."""
-    from tuner.report.contact_sheet import ITEMS, contact_sheet, pictured, png, side_by_side
+    from tuner.data.image_shown import png
+    from tuner.report.contact_sheet import ITEMS, contact_sheet, pictured, side_by_side
 
     first: list[Output] = []
     try:

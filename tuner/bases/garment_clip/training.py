@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from tuner.bases.garment_clip.sayings import SAYINGS, facts, fits, saying
 from tuner.bases.garments.captions import FORMS
 from tuner.bases.garments.look import Look
+from tuner.bases.recipe import cosine, follow
 
 BATCH, RATE = 128, 1.5e-3
 SCALE = 20.0  # of the cosines at first; it is learnt
@@ -105,7 +106,7 @@ def train(
     started, running = time.monotonic(), 0.0
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 100) * (0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2)
+            group["lr"] = rate * min(1.0, (step + 1) / 100) * cosine(step / steps, 0.01)
         rows = draw.integers(len(looks), size=BATCH)
         said = [saying(looks[row], int(form)) for row, form in zip(rows, _forms(draw, BATCH, whole), strict=True)]
         ids = tokenizer(
@@ -120,9 +121,7 @@ def train(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        keep = min(0.998, 1 - 10 / (step + 11))
-        for name, value in model.state_dict().items():
-            average[name].lerp_(value, 1 - keep) if value.is_floating_point() else average[name].copy_(value)
+        follow(average, model.state_dict().items(), min(0.998, 1 - 10 / (step + 11)))
         running += loss.item()
         if step % 100 == 99 or step == steps - 1:
             tell({"step": step + 1, "loss": running / (step % 100 + 1), "scale": model.logit_scale.exp().item(),

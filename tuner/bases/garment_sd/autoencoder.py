@@ -22,6 +22,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from tuner.bases.pipeline import as_tensor
+from tuner.bases.recipe import cosine, follow
+
 PATCH, CHANNELS = 8, 16
 BATCH, RATE = 16, 2e-3
 GUIDED = 1 / 3  # of the steps
@@ -42,11 +45,6 @@ def build() -> Any:
         norm_num_groups=8,
         sample_size=64,
     )
-
-
-def as_tensor(pictures: np.ndarray) -> torch.Tensor:
-    """uint8 (B, H, W, 3) -> fp32 (B, 3, H, W) in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 class Components:
@@ -94,7 +92,7 @@ def train(
     for step in range(steps):
         share = step / steps
         for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1.0, step / 100) * (0.02 + 0.98 * (1 + math.cos(math.pi * share)) / 2)
+            group["lr"] = RATE * min(1.0, step / 100) * cosine(share, 0.02)
         x = as_tensor(pictures[draw.integers(len(pictures), size=BATCH)])
         guide = components.of(x).to(device)
         x = x.to(device)
@@ -110,9 +108,7 @@ def train(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        keep = min(0.999, 1 - 10 / (step + 11))
-        for name, value in model.state_dict().items():
-            average[name].lerp_(value, 1 - keep) if value.is_floating_point() else average[name].copy_(value)
+        follow(average, model.state_dict().items(), min(0.999, 1 - 10 / (step + 11)))
         running += loss.item()
         if step % 100 == 99 or step == steps - 1:
             tell({"step": step + 1, "loss": running / (step % 100 + 1), "seconds": time.monotonic() - started})
@@ -146,9 +142,7 @@ def refine(
     started, running = time.monotonic(), 0.0
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = (
-                RATE / 2 * min(1.0, (step + 1) / 50) * (0.02 + 0.98 * (1 + math.cos(math.pi * step / steps)) / 2)
-            )
+            group["lr"] = RATE / 2 * min(1.0, (step + 1) / 50) * cosine(step / steps, 0.02)
         x = lit(as_tensor(pictures[draw.integers(len(pictures), size=BATCH)]), draw).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=in_bf16):
             with torch.no_grad():
@@ -159,9 +153,7 @@ def refine(
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        for name, value in model.state_dict().items():
-            if value.is_floating_point():
-                average[name].lerp_(value, 1 - min(0.998, 1 - 10 / (step + 11)))
+        follow(average, model.state_dict().items(), min(0.998, 1 - 10 / (step + 11)))
         running += loss.item()
         if step % 100 == 99 or step == steps - 1:
             tell({"step": step + 1, "loss": running / (step % 100 + 1), "seconds": time.monotonic() - started})

@@ -21,7 +21,7 @@ from tuner.bases.garment_sd.training import Training, build_scheduler
 from tuner.bases.garments import tokens
 from tuner.bases.garments.pictures import drawn
 from tuner.bases.garments.sample import general
-from tuner.bases.pipeline import write_pipeline
+from tuner.bases.pipeline import as_tensor, assembled, write_pipeline
 from tuner.device import select_devices
 
 PICTURES, HELD_OUT = 20_000, 200
@@ -63,26 +63,14 @@ def latents_of(vae: Any, pictures: np.ndarray) -> torch.Tensor:
     """Scaled latents (N, C, h, w) in fp16: the means of their distributions."""
     parts = []
     for start in range(0, len(pictures), 64):
-        x = autoencoder.as_tensor(pictures[start : start + 64])
+        x = as_tensor(pictures[start : start + 64])
         parts.append((vae.encode(x).latent_dist.mean * vae.config.scaling_factor).half())
     return torch.cat(parts)
 
 
 def write(folder: Path, unet: Any, text: Any, vae: Any, tokenizer: Any, record: Mapping[str, Any]) -> None:
     """The folder that diffusers opens."""
-    from diffusers import StableDiffusionPipeline
-
-    pipe = StableDiffusionPipeline(
-        unet=unet,
-        text_encoder=text,
-        vae=vae,
-        tokenizer=tokenizer,
-        scheduler=build_scheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    write_pipeline(pipe, folder)
+    write_pipeline(assembled(unet, text, vae, tokenizer, build_scheduler()), folder)
     (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

@@ -8,7 +8,6 @@ leak and hold every sample at mid grey. What is kept is an exponential average o
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -19,6 +18,7 @@ import torch
 from tuner.bases.garments.captions import FORMS, caption
 from tuner.bases.garments.look import Look
 from tuner.bases.garments.tokens import LENGTH
+from tuner.bases.recipe import cosine, follow
 
 BATCH, RATE, GAMMA = 64, 1e-3, 5.0
 EMPTY = 0.1  # of the captions
@@ -108,19 +108,14 @@ class Training:
         for _ in range(min(steps, self.total - self.step)):
             share = self.step / self.total
             for group in self.optimizer.param_groups:
-                group["lr"] = (
-                    RATE * min(1.0, (self.step + 1) / 200) * (0.02 + 0.98 * (1 + math.cos(math.pi * share)) / 2)
-                )
+                group["lr"] = RATE * min(1.0, (self.step + 1) / 200) * cosine(share, 0.02)
             loss = self._loss()
             loss.backward()
             torch.nn.utils.clip_grad_norm_([*self.unet.parameters(), *self.text.parameters()], 1.0)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
             self.step += 1
-            keep = min(AVERAGE, 1 - 10 / (self.step + 10))
-            for name, value in self._state():
-                if value.is_floating_point():
-                    self.average[name].lerp_(value, 1 - keep)
+            follow(self.average, self._state(), min(AVERAGE, 1 - 10 / (self.step + 10)))
             self.running += loss.item()
             if self.step % 100 == 0:
                 tell({"step": self.step, "loss": self.running / 100, "seconds": time.monotonic() - started})

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 
+from tuner.bases.recipe import cosine, follow
 from tuner.bases.shoe_chat import corpus, tokens
 from tuner.device import select_devices, trains_in_bf16
 
@@ -84,9 +84,7 @@ def pretrain(
             optimizer.step()
             step += 1
             seen += sum(len(ids) for ids, _ in batch)
-            kept = min(AVERAGE, (1 + step) / (10 + step))
-            for name, value in model.state_dict().items():
-                average[name].lerp_(value, 1 - kept)
+            follow(average, model.state_dict().items(), min(AVERAGE, (1 + step) / (10 + step)))
             running += loss.item() / len(batches)
         row = {"epoch": epoch, "loss": running, "seconds": time.monotonic() - started}
         if epoch % 5 == 0 or epoch == epochs:
@@ -198,7 +196,7 @@ def _schedule(step: int, total: int) -> float:
     if step < warm:
         return (step + 1) / warm
     done = min(1.0, (step - warm) / max(1, total - warm))
-    return 0.1 + 0.45 * (1 + math.cos(math.pi * done))
+    return cosine(done, 0.1)
 
 
 def write(folder: Path, tokenizer: Tokenizer, model: Any, record: dict[str, Any]) -> None:

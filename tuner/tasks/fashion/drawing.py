@@ -30,6 +30,11 @@ class Drawing:
         """Rows of each member in one forward, with their unguided twins."""
         return max(1, self.positions // (2 * max(members, 1) * self.side**2))
 
+    @property
+    def pictures_at_once(self) -> int:
+        """Pictures that pass through the autoencoder at once, either way."""
+        return max(1, self.decoded * 64 * 64 // self.resolution**2)
+
     @torch.no_grad()
     def draw(
         self,
@@ -88,6 +93,5 @@ class Drawing:
         return sample(predict, self.scheduler, self.steps, noise.to(base.device))
 
     def _decoded(self, latents: torch.Tensor) -> list[np.ndarray]:
-        at_once = max(1, self.decoded * 64 * 64 // self.resolution**2)
-        parts = [self.denoiser.base.pictures(part).numpy() for part in latents.split(at_once)]
+        parts = [self.denoiser.base.pictures(part).numpy() for part in latents.split(self.pictures_at_once)]
         return list(np.concatenate(parts))

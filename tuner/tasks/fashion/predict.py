@@ -16,9 +16,8 @@ from safetensors import SafetensorError, safe_open
 
 from tuner.bases.adapted import not_an_adapter
 from tuner.bases.clip import ClipModel
-from tuner.bases.diffusion import describe_diffusion
 from tuner.bases.load import quiet
-from tuner.bases.pipeline import PictureBase
+from tuner.bases.pipeline import PictureBase, assembled
 from tuner.errors import StoreError
 from tuner.tasks.fashion.denoise import TEXT_ENCODER, UNET
 from tuner.tasks.fashion.features import Feature
@@ -26,7 +25,7 @@ from tuner.tasks.fashion.judge import PictureJudge
 from tuner.tasks.fashion.prompting import Prompting
 from tuner.tasks.fashion.prompts import PromptPlan
 from tuner.tasks.fashion.sampling import make_scheduler, seed_of
-from tuner.tasks.fashion.saving import DETAILS, LORA, MODEL
+from tuner.tasks.fashion.saving import DETAILS, LORA, MODEL, saved_facts
 
 
 class FashionPredictor:
@@ -42,7 +41,7 @@ class FashionPredictor:
             self.guidance = float(details["guidance"])
             self.resolution = int(details["resolution"])
             self.negative = str(details["negative_prompt"])
-            base, revision, checksum = details["base_model"], details.get("revision"), details["checksum"]
+            base, checksum = details["base_model"], details["checksum"]
             self._clip, trained, told = str(details["clip_model"]), str(details["train"]), details.get("prompts")
             self.plan = PromptPlan.from_json(told["plan"]) if told else None
             self.common = [Feature(**each) for each in told["common"]] if told else []
@@ -51,7 +50,7 @@ class FashionPredictor:
                 raise FileNotFoundError(f"there is no {MODEL} in it")
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise not_an_adapter(adapter, error) from error
-        facts = describe_diffusion(str(adapter / MODEL) if whole else base, None if whole else revision)
+        facts = saved_facts(adapter, details)
         if whole and facts.checksum != details.get("model_checksum"):
             raise StoreError(f"{adapter}/{MODEL} is not what was saved there: its checksum differs. Tune again.")
         if not whole and facts.checksum != checksum:
@@ -126,22 +125,8 @@ def _quiet() -> Iterator[None]:
 
 
 def pipeline_of(base: PictureBase) -> Any:
-    """A diffusers pipeline of these models, which draws without a progress bar."""
-    from diffusers import StableDiffusionPipeline
-
-    with quiet():
-        pipe = StableDiffusionPipeline(
-            unet=base.unet,
-            vae=base.vae,
-            text_encoder=base.text_encoder,
-            tokenizer=base.tokenizer,
-            scheduler=make_scheduler(base.scheduler),
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
+    """A diffusers pipeline of these models, which draws as evaluation does."""
+    return assembled(base.unet, base.text_encoder, base.vae, base.tokenizer, make_scheduler(base.scheduler))
 
 
 def load_lora(pipe: Any, adapter: Path) -> None:

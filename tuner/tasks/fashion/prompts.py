@@ -67,6 +67,10 @@ class PromptPlan:
         """The words that are asked to stay away, "" for none."""
         return NEGATIVES[self.negative]
 
+    def negative_or(self, own: str) -> str:
+        """Those words, or the study's `own` where the plan has none."""
+        return self.negative_prompt or own
+
 
 _FIELDS: Mapping[str, str] = {
     "strategy": "strategy",

@@ -17,6 +17,7 @@ from tuner.bases.garments.captions import FORMS, caption
 from tuner.bases.garments.draw import draw
 from tuner.bases.garments.look import GARMENTS, Look
 from tuner.bases.garments.sample import styled
+from tuner.data.image_shown import png
 
 COUNTS: Mapping[str, int] = {"train": 96, "validation": 20, "test": 40}
 """How many rows are drawn of each split."""
@@ -61,9 +62,7 @@ class FashionData:
 
 def encoded(pixels: NDArray[np.uint8]) -> bytes:
     """A picture (H, W, 3) as the bytes of a PNG: nothing of it is lost."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG")
-    return buffer.getvalue()
+    return png(Image.fromarray(pixels))
 
 
 def embedded_rows(style: str, counts: Mapping[str, int], resolution: int, repeats: int = 1) -> FashionData:

@@ -19,8 +19,7 @@ from typing import Any
 import torch
 
 from tuner.bases.diffusion import DiffusionFacts, describe_diffusion
-from tuner.bases.load import quiet
-from tuner.bases.pipeline import write_pipeline
+from tuner.bases.pipeline import assembled, write_pipeline
 from tuner.tasks.fashion.denoise import TEXT_ENCODER, UNET, Denoiser
 from tuner.tasks.fashion.features import Feature
 from tuner.tasks.fashion.prompts import PromptPlan, PromptResult, to_json
@@ -67,10 +66,9 @@ def save_prompts(
     directory.mkdir(parents=True, exist_ok=True)
     _write(directory / PROMPTS, to_json(results, plan))
     shown = {"plan": asdict(plan), "common": [asdict(feature) for feature in common]}
-    details = {**_details(params, facts, settings, resolution), "train": "nothing", "prompts": shown}
-    if plan.negative_prompt:
-        details["negative_prompt"] = plan.negative_prompt
-    _write(directory / DETAILS, details)
+    negative = plan.negative_or(settings.negative_prompt)
+    details = _details(params, facts, settings, resolution)
+    _write(directory / DETAILS, {**details, "train": "nothing", "negative_prompt": negative, "prompts": shown})
 
 
 def _details(params: Mapping[str, Any], facts: DiffusionFacts, settings: Settings, resolution: int) -> dict[str, Any]:
@@ -134,8 +132,6 @@ def _shaped(value: torch.Tensor, half: str, kernel: tuple[int, int] | None) -> t
 
 
 def _save_whole(directory: Path, tensors: Mapping[str, torch.Tensor], denoiser: Denoiser) -> None:
-    from diffusers import StableDiffusionPipeline
-
     base = denoiser.base
     unet = copy.deepcopy(base.unet).float().cpu()
     parameters = dict(unet.named_parameters())
@@ -143,15 +139,13 @@ def _save_whole(directory: Path, tensors: Mapping[str, torch.Tensor], denoiser: 
         for name, difference in tensors.items():
             parameter = parameters[name[len(UNET) :]]
             parameter += difference.reshape(parameter.shape)
-    with quiet():
-        pipe = StableDiffusionPipeline(
-            unet=unet,
-            vae=copy.deepcopy(base.vae).cpu(),
-            text_encoder=copy.deepcopy(base.text_encoder).cpu(),
-            tokenizer=base.tokenizer,
-            scheduler=make_scheduler(base.scheduler),
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
-    write_pipeline(pipe, directory)
+    text, vae = copy.deepcopy(base.text_encoder).cpu(), copy.deepcopy(base.vae).cpu()
+    write_pipeline(assembled(unet, text, vae, base.tokenizer, make_scheduler(base.scheduler)), directory)
+
+
+def saved_facts(folder: Path, details: Mapping[str, Any]) -> DiffusionFacts:
+    """The pipeline that a saved folder draws with: its own after a full fine-tune, else its base. `details` are what
+    `tuner.json` says. Raises BaseModelError."""
+    if details["train"] == "full":
+        return describe_diffusion(str(folder / MODEL))
+    return describe_diffusion(details["base_model"], details.get("revision"))

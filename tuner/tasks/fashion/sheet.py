@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from tuner.data.image_shown import fitted, png
 
 SIDE = 160  # pixels of a cell; smaller pictures are enlarged by whole pixels, so that they stay as they are
 GAP, MARGIN = 6, 12
@@ -36,23 +37,11 @@ def contact_sheet(captions: Sequence[str], titles: Sequence[str], rows: Sequence
         y = MARGIN + HEAD + number * (SIDE + GAP)
         pen.multiline_text((MARGIN, y), _wrapped(caption), fill=INK, font=font)
         for x, picture in zip(left, pictures, strict=True):
-            shown = _fitted(picture)
+            shown = fitted(Image.fromarray(picture), SIDE)
             sheet.paste(shown, (x + (SIDE - shown.width) // 2, y + (SIDE - shown.height) // 2))
-    buffer = io.BytesIO()
-    sheet.save(buffer, format="PNG")
-    return buffer.getvalue()
+    return png(sheet)
 
 
 def _wrapped(caption: str) -> str:
     lines = [part for line in caption.splitlines() for part in textwrap.wrap(line, LETTERS) or [""]]
     return "\n".join(lines if len(lines) <= LINES else [*lines[: LINES - 1], "..."])
-
-
-def _fitted(picture: Picture) -> Image.Image:
-    """The picture as large as a cell allows."""
-    image = Image.fromarray(picture)
-    times = SIDE // max(image.size)
-    if times >= 1:
-        return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
-    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    return image

@@ -21,7 +21,7 @@ import torch
 
 from tuner.bases.clip import ClipModel
 from tuner.bases.diffusion import describe_diffusion
-from tuner.bases.pipeline import PictureBase
+from tuner.bases.pipeline import PictureBase, as_tensor
 from tuner.config import StudyConfig
 from tuner.device import Device, picture_dtype, synchronize
 from tuner.lora.packed import Pack
@@ -43,8 +43,6 @@ from tuner.tasks.fashion.saving import save_adapter, save_prompts
 from tuner.tasks.fashion.settings import DEFAULTS, settings_of
 from tuner.tasks.task import Prepared
 
-ENCODED = 64  # pictures of 64 x 64 that pass through the autoencoder at once; larger ones fewer
-
 
 class FashionTask:
     """Implements `Task`. `prepared.data` is a `FashionData`. Raises BaseModelError if a model cannot be loaded."""
@@ -65,11 +63,11 @@ class FashionTask:
         self.train = data.train
         self.train_rows = len(data.train)
         self.noising = Noising(self.base.scheduler)
-        self.latents = {name: self._encoded(rows) for name, rows in {**self.held_out, "train": data.train}.items()}
         clip = ClipModel.open(self.settings.clip_model, device.torch)
         self.judge = PictureJudge(clip, self.settings.similarity, configured(FASHION, config))
         self.prompting = Prompting(clip) if self.settings.mode == "prompt" else None
         self.drawing = Drawing(self.denoiser, self.resolution, self.settings.inference_steps)
+        self.latents = {name: self._encoded(rows) for name, rows in {**self.held_out, "train": data.train}.items()}
         self.preparation_seconds = time.perf_counter() - started
 
     @property
@@ -105,7 +103,8 @@ class FashionTask:
         started = time.perf_counter()
         drawn = self._drawn(pack, rows)
         seconds = max(time.perf_counter() - started, 1e-9)
-        judged = [self.judge.compare(self._references(rows), pictures, split) for pictures in drawn]
+        references = self._references(rows)
+        judged = [self.judge.compare(references, pictures, split) for pictures in drawn]
         # of prompts alone the loss would be the base's, whatever they say
         losses = self._held_out_losses(pack, split) if self.prompting is None else [None] * len(drawn)
         return [
@@ -156,7 +155,7 @@ class FashionTask:
         plan, rows = PromptPlan.from_params(params), self.held_out["validation"]
         bare = Pack(ParameterStore(self.sites, 1, self.base.device), [], self.dtype, train=False)
         prompts = self.prompting.prompts(plan, rows)
-        negative = plan.negative_prompt or self.settings.negative_prompt
+        negative = plan.negative_or(self.settings.negative_prompt)
         guidance = float({**DEFAULTS, **params}["guidance"])
         drawn = self.drawing.draw(bare, [prompts], negative, [guidance], [seed_of(row.caption) for row in rows])[0]
         scores = self.judge.compare(self._references(rows), drawn, "validation")
@@ -215,7 +214,7 @@ class FashionTask:
         if self.prompting is not None and pack.members:
             plans = [PromptPlan.from_params(each) for each in settings]
             prompts = [self.prompting.prompts(plan, rows) for plan in plans]
-            negatives = [plan.negative_prompt or self.settings.negative_prompt for plan in plans]
+            negatives = [plan.negative_or(self.settings.negative_prompt) for plan in plans]
         seeds = [seed_of(caption) for caption in captions]
         return self.drawing.draw(pack, prompts, negatives, [float(each["guidance"]) for each in settings], seeds)
 
@@ -225,14 +224,14 @@ class FashionTask:
     def _encoded(self, rows: Sequence[PictureRow]) -> torch.Tensor:
         """Latents of the rows' pictures (N, C, h, w), fp32 on the CPU; what repeats is encoded once."""
         pictures = {row.png: row for row in rows}
-        at_once = max(1, ENCODED * 64 * 64 // self.resolution**2)
+        at_once = self.drawing.pictures_at_once
         every = list(pictures.values())
         found: dict[bytes, torch.Tensor] = {}
         for start in range(0, len(every), at_once):
             part = every[start : start + at_once]
             pixels = np.stack([row.pixels() for row in part])
-            x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
-            found.update(zip((row.png for row in part), self.base.latents(x).cpu(), strict=True))
+            latents = self.base.latents(as_tensor(pixels)).cpu()
+            found.update(zip((row.png for row in part), latents, strict=True))
         return torch.stack([found[row.png] for row in rows])
 
     def _bare(self, pack: Pack) -> Pack:

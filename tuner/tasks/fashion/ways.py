@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from tuner.bases.diffusion import describe_diffusion
 from tuner.bases.pipeline import PictureBase
 from tuner.device import Device, empty_cache, memory_used_mb, synchronize
 from tuner.errors import StoreError
@@ -35,7 +34,7 @@ from tuner.tasks.fashion.denoise import Denoiser
 from tuner.tasks.fashion.drawing import Drawing
 from tuner.tasks.fashion.predict import load_lora, pipeline_of
 from tuner.tasks.fashion.replaced import replaced
-from tuner.tasks.fashion.saving import DETAILS, LORA, MODEL
+from tuner.tasks.fashion.saving import DETAILS, LORA, MODEL, saved_facts
 
 _LOOK = 0.02  # seconds between two looks at the memory
 
@@ -109,11 +108,7 @@ def draw(way: Path, prompts: Sequence[str], seeds: Sequence[int], device: Device
 
 
 def _opened(way: Path, details: Mapping[str, Any], device: Device, dtype: torch.dtype) -> Drawing:
-    whole = details["train"] == "full"
-    facts = describe_diffusion(
-        str(way / MODEL) if whole else details["base_model"], None if whole else details["revision"]
-    )
-    base = PictureBase.open(facts, device.torch, dtype)
+    base = PictureBase.open(saved_facts(way, details), device.torch, dtype)
     # `whole` wraps no layer: a LoRA is the pipeline's own business here, as it is for everybody who loads it.
     denoiser = Denoiser(base, whole=True)
     if details["train"] == "lora":
