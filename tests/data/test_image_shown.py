@@ -24,3 +24,11 @@ def test_small_pictures_keep_their_pixels() -> None:
     large = np.asarray(fitted(Image.fromarray(pixels), 20))
     assert np.array_equal(large, pixels.repeat(2, 0).repeat(2, 1))
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(png(Image.fromarray(pixels))))), pixels)
+
+
+def test_what_is_told_of_a_picture_stands_in_its_file() -> None:
+    image = Image.new("RGB", (8, 8), "red")
+    told = {"seed": "7", "adapter": "pastel@1a2b3c4d5e6f"}
+    assert Image.open(io.BytesIO(png(image, told))).info == told
+    assert Image.open(io.BytesIO(png(image))).info == {}
+    assert png(image, told) == png(image, told)

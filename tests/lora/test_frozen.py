@@ -53,8 +53,20 @@ def test_rows_do_not_meet() -> None:
     assert torch.equal(clean[kept], other[kept])
 
 
-def test_only_bf16_on_a_cpu_is_laid_out() -> None:
+def test_fp32_is_laid_out_where_nothing_learns_and_says_the_same() -> None:
+    torch.manual_seed(0)
+    linear = nn.Linear(48, 32).requires_grad_(False)
+    frozen = Frozen(linear)
+    x = torch.randn(7, 48)
+    with torch.inference_mode():
+        y = frozen.forward(x)
+    assert not torch.backends.mkldnn.is_available() or set(frozen._blocked) == {"forward"}
+    torch.testing.assert_close(y, F.linear(x, linear.weight, linear.bias), rtol=1e-5, atol=1e-6)
+
+
+def test_only_bf16_on_a_cpu_is_laid_out_for_learning() -> None:
     assert not blocks_frozen_weights(torch.zeros(2, 2))
+    assert not blocks_frozen_weights(torch.zeros(2, 2, device="meta"), learning=False)
     assert not blocks_frozen_weights(torch.zeros(2, 2, dtype=torch.float16))
     assert not blocks_frozen_weights(torch.zeros(2, 2, dtype=torch.bfloat16, device="meta"))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 
 def fitted(image: Image.Image, side: int) -> Image.Image:
@@ -18,8 +20,10 @@ def fitted(image: Image.Image, side: int) -> Image.Image:
     return smaller
 
 
-def png(image: Image.Image) -> bytes:
-    """The picture as a PNG file: nothing of it is lost."""
-    held = io.BytesIO()
-    image.save(held, format="PNG")
+def png(image: Image.Image, told: Mapping[str, str] | None = None) -> bytes:
+    """The picture as a PNG file: nothing of it is lost. What is `told` of it stands in the file as text."""
+    held, texts = io.BytesIO(), PngInfo()
+    for name, text in (told or {}).items():
+        texts.add_text(name, text)
+    image.save(held, format="PNG", pnginfo=texts)
     return held.getvalue()

@@ -6,7 +6,9 @@ on an English model and the reverse, not to tell German from English.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import islice
 
 NAMES = {
@@ -40,18 +42,25 @@ def detect_language(texts: Iterable[str]) -> str:
 
     Looks at the first 500 characters of the first 2,000 texts.
     """
-    weights: dict[str, float] = {}
+    counts: Counter[str] = Counter()
     for text in islice(texts, _TEXTS):
-        for character in text[:_CHARS]:
-            code = ord(character)
-            for first, last, language, weight in _SCRIPTS:
-                if first <= code <= last:
-                    weights[language] = weights.get(language, 0.0) + weight
-                    break
+        counts.update(text[:_CHARS])
+    weights: dict[str, float] = {}
+    for character, count in counts.items():
+        language, weight = _script(character)
+        if language:
+            weights[language] = weights.get(language, 0.0) + weight * count
     # Japanese mixes kana with Chinese characters; Chinese text has no kana.
     if weights.get("ja", 0.0) > 0.1 * weights.get("zh", 0.0):
         weights["ja"] = weights.get("ja", 0.0) + weights.pop("zh", 0.0)
     return max(weights, key=lambda language: weights[language]) if weights else "unknown"
+
+
+@lru_cache(65_536)
+def _script(character: str) -> tuple[str, float]:
+    """The language of a letter, and its weight."""
+    code = ord(character)
+    return next(((language, weight) for first, last, language, weight in _SCRIPTS if first <= code <= last), ("", 0.0))
 
 
 def language_warning(texts: Iterable[str], model_languages: Sequence[str]) -> str | None:

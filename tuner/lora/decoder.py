@@ -4,14 +4,14 @@ transformers lets a model's attention be any function (its attention interface).
 (1, T), that belongs to many texts: `Ragged` says where each begins, positions count from 0 in each, and no token is
 padding. The model's own code does all else, so that every architecture in `decoder_layouts` works alike.
 
-To generate, keys and values of what was read stay in a `KeyValues` cache, one row a text, padded on the left so that
-all texts end at the same column and each step writes one. `model` is used by one thread.
+To generate, keys and values of what was read stay in a `Cache`: in `KeyValues` one row a text, padded on the left so
+that all texts end at the same column and each step writes one. `model` is used by one thread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -20,6 +20,34 @@ from tuner.lora.cross_entropy import token_losses
 from tuner.lora.ragged import Ragged, causal_attention
 
 ATTENTION = "tuner_ragged"  # the name under which transformers finds our attention
+
+
+class Cache(Protocol):
+    """Where keys and values of texts under way stay. `lengths` (B,) are the texts' tokens, in the order of a step's."""
+
+    lengths: torch.Tensor
+
+    def fill(self, layer: int, key: torch.Tensor, value: torch.Tensor, ragged: Ragged) -> None:
+        """Keep what a first reading found: key and value (T, g, d) of all rows."""
+
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        """Add one token a text, key and value (B, g, d), and let its query (B, h, d) look at all so far: (B, h, d)."""
+
+    def advance(self) -> None:
+        """The token that every layer was given counts from now on."""
+
+
+def one_token_attention(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, bias: torch.Tensor, scale: float
+) -> torch.Tensor:
+    """Attention of one token a text: query (B, h, d), keys and values (B, g, L, d) with h a multiple of g, bias
+    (B, 1, 1, L) -> (B, h, d)."""
+    # scaled first: the product of unscaled ones may leave the range of fp16
+    grouped = (query * scale).view(len(query), keys.shape[1], -1, query.shape[-1])  # (B, g, h / g, d)
+    scores = (grouped @ keys.transpose(2, 3)).add_(bias)  # (B, g, h / g, L)
+    return (scores.softmax(-1) @ values).reshape(query.shape)
 
 
 class KeyValues:
@@ -38,6 +66,7 @@ class KeyValues:
         self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._hidden = torch.arange(self.longest, device=device)[None] < (self.longest - self.lengths)[:, None]
         self._place: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._bias: torch.Tensor | None = None
 
     def fill(self, layer: int, key: torch.Tensor, value: torch.Tensor, ragged: Ragged) -> None:
         """Keep what a first reading found: key and value (T, g, d) of all rows."""
@@ -56,6 +85,15 @@ class KeyValues:
         keys[:, :, self.at], values[:, :, self.at] = key, value
         return keys[:, :, : self.at + 1], values[:, :, : self.at + 1]
 
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        """See `Cache`."""
+        keys, values = self.extend(layer, key, value)
+        if self._bias is None:  # of this step, for all layers
+            self._bias = self.bias(query.dtype)
+        return one_token_attention(query, keys, values, self._bias, scale)
+
     def bias(self, dtype: torch.dtype) -> torch.Tensor:
         """(B, 1, 1, at + 1): a large negative number on padding, else 0."""
         shown = torch.zeros(len(self._hidden), self.at + 1, dtype=dtype, device=self._hidden.device)
@@ -66,6 +104,7 @@ class KeyValues:
         """The token that every layer was given counts from now on."""
         self.at += 1
         self.lengths = self.lengths + 1
+        self._bias = None
 
     def keep(self, rows: torch.Tensor) -> None:
         """Forget all texts but these (indices)."""
@@ -79,10 +118,9 @@ class _Reading:
     """What attention needs to know of the forward that runs: whole texts, which may be kept, or one more token of
     texts that are."""
 
-    def __init__(self, ragged: Ragged | None, cache: KeyValues | None) -> None:
+    def __init__(self, ragged: Ragged | None, cache: Cache | None) -> None:
         self.ragged = ragged
         self.cache = cache
-        self._bias: torch.Tensor | None = None
 
     @property
     def longest(self) -> int:
@@ -96,20 +134,13 @@ class _Reading:
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
     ) -> torch.Tensor:
         """query (T, h, d), key and value (T, g, d) -> (T, h, d)."""
-        heads = query.shape[1]
         if self.ragged is not None:
             if self.cache is not None:
                 self.cache.fill(layer, key, value, self.ragged)
             q, k, v = (x.reshape(len(x), -1) for x in (query, key, value))
-            return causal_attention(q, k, v, self.ragged, heads, scale).view(query.shape)
+            return causal_attention(q, k, v, self.ragged, query.shape[1], scale).view(query.shape)
         assert self.cache is not None
-        keys, values = self.cache.extend(layer, key, value)  # (B, g, L, d)
-        if self._bias is None:
-            self._bias = self.cache.bias(query.dtype)
-        # scaled first: the product of unscaled ones may leave the range of fp16
-        grouped = (query * scale).view(len(query), keys.shape[1], -1, query.shape[-1])  # (B, g, h / g, d)
-        scores = (grouped @ keys.transpose(2, 3)).add_(self._bias)  # (B, g, h / g, L)
-        return (scores.softmax(-1) @ values).reshape(query.shape)
+        return self.cache.attend(layer, query, key, value, scale)
 
 
 def _attend(
@@ -162,11 +193,11 @@ class RaggedDecoder:
         """The dtype of the activations."""
         return self.head.dtype
 
-    def hidden(self, ids: torch.Tensor, ragged: Ragged, cache: KeyValues | None = None) -> torch.Tensor:
+    def hidden(self, ids: torch.Tensor, ragged: Ragged, cache: Cache | None = None) -> torch.Tensor:
         """Token ids (T,) -> last hidden states (T, H). With a cache, what generation needs is kept there."""
         return self._run(ids, ragged.positions, _Reading(ragged, cache))
 
-    def step(self, ids: torch.Tensor, cache: KeyValues) -> torch.Tensor:
+    def step(self, ids: torch.Tensor, cache: Cache) -> torch.Tensor:
         """One more token of each text (B,) -> its hidden states (B, H)."""
         hidden = self._run(ids, cache.lengths, _Reading(None, cache))
         cache.advance()

@@ -1,9 +1,11 @@
 """A frozen linear layer's two products, y = x W^T + b and the gradient g W, with W laid out once for both.
 
-A CPU computes a bf16 product faster from weights in the blocked order of its matrix kernels (oneDNN): 8 to 10 % on
-the base's own shapes, measured, since else they are reordered at every call. The price is memory: two more copies of
-W. Everywhere else these are PyTorch's plain products. A layer that bitsandbytes holds in 4 bits runs its own forward,
-and its gradient meets W spread out for that one product. Knows nothing of adapters; W must not change.
+A CPU computes a product faster from weights in the blocked order of its matrix kernels (oneDNN): 8 to 10 % in bf16 on
+the base's own shapes, measured, since else they are reordered at every call, and 10 to 40 % in fp32. The price is
+memory, another copy of W for each of the two products, so fp32 is blocked only where nothing learns (in PyTorch's
+inference mode), as in a server. Everywhere else these are PyTorch's plain products. A layer that bitsandbytes holds in
+4 bits runs its own forward, and its gradient meets W spread out for that one product. Knows nothing of adapters; W must
+not change.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ class Frozen:
 
     def __init__(self, linear: nn.Linear) -> None:
         self._linear = linear
-        self._blocked: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._blocked: dict[str, torch.Tensor] = {}
         self._made_for: tuple[int, torch.dtype] | None = None
         if hasattr(linear, "support_avx512bf16_for_cpu"):
             # the first forward on such a CPU would reorder the 4-bit weights in place, for inference alone: then they
@@ -32,18 +34,18 @@ class Frozen:
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x (T, in) -> (T, out)."""
-        blocked = self._blocks()
+        blocked = self._blocks("forward")
         if blocked is None:
             return self._linear.forward(x)
-        y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, blocked[0], self._linear.bias, "none", [], "")
+        y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, blocked, self._linear.bias, "none", [], "")
         return y
 
     def backward(self, g: torch.Tensor) -> torch.Tensor:
         """g (T, out) -> (T, in)."""
-        blocked = self._blocks()
+        blocked = self._blocks("backward")
         if blocked is None:
             return g @ self._spread_out(g.dtype)
-        gx: torch.Tensor = torch.ops.mkldnn._linear_pointwise(g.contiguous(), blocked[1], None, "none", [], "")
+        gx: torch.Tensor = torch.ops.mkldnn._linear_pointwise(g.contiguous(), blocked, None, "none", [], "")
         return gx
 
     def _spread_out(self, dtype: torch.dtype) -> torch.Tensor:
@@ -57,16 +59,19 @@ class Frozen:
         spread: torch.Tensor = dequantize_4bit(weight.data, state)
         return spread.to(dtype)
 
-    def _blocks(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+    def _blocks(self, product: str) -> torch.Tensor | None:
+        """The blocked weights of one of the products, made when it first runs; None where plain ones serve."""
         weight = self._linear.weight
         key = (weight.data_ptr(), weight.dtype)
         if self._made_for != key:
-            self._made_for, self._blocked = key, None
-            if blocks_frozen_weights(weight):
-                with torch.no_grad():
-                    reorder = torch.ops.mkldnn._reorder_linear_weight
-                    self._blocked = reorder(weight.detach(), _ROWS), reorder(weight.detach().t().contiguous(), _ROWS)
-        return self._blocked
+            self._made_for, self._blocked = key, {}
+        if product not in self._blocked and blocks_frozen_weights(
+            weight, learning=not torch.is_inference_mode_enabled()
+        ):
+            with torch.no_grad():
+                given = weight.detach() if product == "forward" else weight.detach().t().contiguous()
+                self._blocked[product] = torch.ops.mkldnn._reorder_linear_weight(given, _ROWS)
+        return self._blocked.get(product)
 
 
 class FrozenLinear(torch.autograd.Function):

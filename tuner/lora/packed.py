@@ -17,14 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
 
+from tuner.device import moves_by_index
 from tuner.lora.dropout import keep_masks, mix, site_key
 from tuner.lora.frozen import Frozen, FrozenLinear
-from tuner.lora.parameters import ParameterStore, Site
+from tuner.lora.parameters import Layout, Site
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,30 @@ class Member:
     params: Mapping[str, Any] = field(default_factory=dict)
 
 
+class Store(Protocol):
+    """Where a pack finds its members' numbers: rows laid out alike, (rows, size) fp32 on one device."""
+
+    @property
+    def layout(self) -> Layout:
+        """Where each tensor lies in a row."""
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """What members learn with."""
+
+    @property
+    def average(self) -> torch.Tensor:
+        """What members are judged with, and answer with."""
+
+    @property
+    def gradients(self) -> torch.Tensor:
+        """Where `Pack.flush_gradients` leaves what was learnt."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where they lie."""
+
+
 class Stretches:
     """How T stacked things divide among N members, and the way to (N, M, ...) with M the longest stretch, and back."""
 
@@ -48,11 +73,15 @@ class Stretches:
         self.longest = max(self.counts, default=0)
         self.total = sum(self.counts)
         self.even = all(count == self.longest for count in self.counts)
+        self._places: torch.Tensor | None = None
 
     def pad(self, x: torch.Tensor) -> torch.Tensor:
         """(T, C) -> (N, M, C), zeros behind each stretch; a view where all stretches are equal."""
         if self.even:
             return x.reshape(len(self.counts), self.longest, x.shape[-1])
+        if moves_by_index(x):
+            room = x.new_zeros(len(self.counts) * self.longest, x.shape[-1])
+            return room.index_copy_(0, self._where(x.device), x).view(len(self.counts), self.longest, -1)
         padded = x.new_empty(len(self.counts), self.longest, x.shape[-1])
         for row, part in zip(padded, x.split(self.counts), strict=True):
             row[: len(part)] = part
@@ -63,7 +92,18 @@ class Stretches:
         """(N, M, C) -> (T, C)."""
         if self.even:
             return y.flatten(0, 1)
+        if moves_by_index(y):
+            return y.flatten(0, 1).index_select(0, self._where(y.device))
         return torch.cat([row[:count] for row, count in zip(y, self.counts, strict=True)])
+
+    def _where(self, device: torch.device) -> torch.Tensor:
+        """The place of each stacked thing among N * M (T,)."""
+        if self._places is None:
+            counts = torch.tensor(self.counts)
+            within = torch.arange(self.total) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+            starts = torch.repeat_interleave(torch.arange(len(counts)) * self.longest, counts)
+            self._places = (starts + within).to(device)
+        return self._places
 
 
 class Pack:
@@ -72,7 +112,7 @@ class Pack:
 
     def __init__(
         self,
-        store: ParameterStore,
+        store: Store,
         members: Sequence[Member],
         dtype: torch.dtype,
         *,
@@ -152,6 +192,29 @@ class PackContext:
         self.anchor = torch.zeros((), requires_grad=True, device=device)
 
 
+class _Product(NamedTuple):
+    """What `_with_lora` computes on its way, for the gradients."""
+
+    y: torch.Tensor  # (T, out)
+    stretches: Stretches
+    padded: torch.Tensor  # (N, M, in)
+    mask: torch.Tensor | None
+    u: torch.Tensor  # (N, M, R)
+    a: torch.Tensor  # (N, R, in)
+    b: torch.Tensor  # (N, R, out)
+
+
+def _with_lora(x: torch.Tensor, frozen: Frozen, pack: Pack, site: Site, place: str) -> _Product:
+    """x (T, in) through the frozen layer with every member's LoRA beside it."""
+    layout, stretches = pack.store.layout, pack.stretches(len(x))
+    a, b = layout.view(pack.weights, f"{site.name}.A"), layout.view(pack.weights, f"{site.name}.B")
+    padded, mask = pack.padded(x, place)  # (N, M, in)
+    u = torch.bmm(padded, a.transpose(1, 2))  # (N, M, R)
+    u *= pack.scales[:, None, None]
+    y = frozen.forward(x).add_(stretches.unpad(torch.bmm(u, b)))  # (T, out)
+    return _Product(y, stretches, padded, mask, u, a, b)
+
+
 class _LoraLinear(torch.autograd.Function):
     """The frozen layer with every member's LoRA beside it: x (T, in) -> y (T, out).
 
@@ -163,12 +226,7 @@ class _LoraLinear(torch.autograd.Function):
     def forward(
         ctx: Any, x: torch.Tensor, anchor: torch.Tensor, frozen: Frozen, pack: Pack, site: Site, place: str
     ) -> torch.Tensor:
-        layout, stretches = pack.store.layout, pack.stretches(len(x))
-        a, b = layout.view(pack.weights, f"{site.name}.A"), layout.view(pack.weights, f"{site.name}.B")
-        padded, mask = pack.padded(x, place)  # (N, M, in)
-        u = torch.bmm(padded, a.transpose(1, 2))  # (N, M, R)
-        u *= pack.scales[:, None, None]
-        y = frozen.forward(x).add_(stretches.unpad(torch.bmm(u, b)))  # (T, out)
+        y, stretches, padded, mask, u, a, b = _with_lora(x, frozen, pack, site, place)
         ctx.frozen, ctx.pack, ctx.site, ctx.stretches = frozen, pack, site, stretches
         ctx.save_for_backward(padded, mask, u, a, b)
         return y
@@ -210,7 +268,10 @@ class PackedLinear(nn.Module):
         flat = x if x.ndim == 2 else x.flatten(0, -2)
         y: torch.Tensor
         if pack is None or not pack.members or f"{self.site.name}.A" not in pack.store.layout.slices:
-            y = FrozenLinear.apply(flat, self._frozen)
+            learning = torch.is_grad_enabled()
+            y = FrozenLinear.apply(flat, self._frozen) if learning else self._frozen.forward(flat)
+        elif not torch.is_grad_enabled():
+            y = _with_lora(flat, self._frozen, pack, self.site, self.place).y
         else:
             y = _LoraLinear.apply(flat, self._context.anchor, self._frozen, pack, self.site, self.place)
         return y if x.ndim == 2 else y.view(*x.shape[:-1], -1)

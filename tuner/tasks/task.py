@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tuner.device import Device
     from tuner.lora.packed import Pack, PackContext
     from tuner.lora.parameters import AdapterShape, Site
+    from tuner.tasks.served import ServedBase
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class TaskSpec:
     that a task has besides one another (a space's constant `mode`) to the search space of each; `chains` maps those of
     them that are several studies to "module:class", a `Chain`. Where `trains` is false, trials are judged as they
     stand, with no step of training. `usage` is "module:function", of base and the space's constants, where what a
-    study leaves is no PEFT folder.
+    study leaves is no PEFT folder. `served` is "module:class", a `ServedBase`, of a task that can be served, and
+    `speaks` the interface over which it answers: predict, chat or images.
     """
 
     name: str
@@ -88,6 +90,8 @@ class TaskSpec:
     chains: Mapping[str, str] = field(default_factory=dict)
     trains: bool = True
     usage: str = ""
+    served: str = ""
+    speaks: str = ""
 
     @property
     def judged_by(self) -> Benchmark:
@@ -140,6 +144,11 @@ class TaskSpec:
         """Import the heavy half and build it on a device. Raises BaseModelError, DeviceError."""
         task: Task = _named(self.implementation)(config, device, prepared)
         return task
+
+    def serve(self, base_model: str, revision: str | None, device: Device, capacity: int) -> ServedBase:
+        """The base on a device, ready to answer, with room for `capacity` bytes of adapters. Raises BaseModelError."""
+        base: ServedBase = _named(self.served).serve(base_model, revision, device, capacity)
+        return base
 
     def predictor(self, adapter: Path) -> Predictor:
         """What answers for a saved adapter. Raises BaseModelError, StoreError."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,18 +13,17 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from tuner.bases.adapted import not_an_adapter
 from tuner.bases.clip import ClipModel
 from tuner.bases.load import quiet
 from tuner.bases.pipeline import PictureBase, assembled
 from tuner.errors import StoreError
 from tuner.tasks.fashion.denoise import TEXT_ENCODER, UNET
-from tuner.tasks.fashion.features import Feature
 from tuner.tasks.fashion.judge import PictureJudge
 from tuner.tasks.fashion.prompting import Prompting
-from tuner.tasks.fashion.prompts import PromptPlan
+from tuner.tasks.fashion.reading import Reading
 from tuner.tasks.fashion.sampling import make_scheduler, seed_of
-from tuner.tasks.fashion.saving import DETAILS, LORA, MODEL, saved_facts
+from tuner.tasks.fashion.saved import SavedDetails
+from tuner.tasks.fashion.saving import LORA, MODEL, saved_facts
 
 
 class FashionPredictor:
@@ -33,33 +31,21 @@ class FashionPredictor:
     BaseModelError for its base."""
 
     def __init__(self, adapter: Path) -> None:
-        try:
-            details = json.loads((adapter / DETAILS).read_text(encoding="utf-8"))
-            if details["task"] != "fashion":
-                raise ValueError(f"it is one of the task {details['task']}")
-            self.steps = int(details["inference_steps"])
-            self.guidance = float(details["guidance"])
-            self.resolution = int(details["resolution"])
-            self.negative = str(details["negative_prompt"])
-            base, checksum = details["base_model"], details["checksum"]
-            self._clip, trained, told = str(details["clip_model"]), str(details["train"]), details.get("prompts")
-            self.plan = PromptPlan.from_json(told["plan"]) if told else None
-            self.common = [Feature(**each) for each in told["common"]] if told else []
-            whole = trained == "full"
-            if whole and not (adapter / MODEL).is_dir():  # else its name would be looked for on the hub
-                raise FileNotFoundError(f"there is no {MODEL} in it")
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise not_an_adapter(adapter, error) from error
-        facts = saved_facts(adapter, details)
-        if whole and facts.checksum != details.get("model_checksum"):
+        saved = SavedDetails.open(adapter)
+        self.steps, self.guidance, self.resolution = saved.steps, saved.guidance, saved.side
+        self.negative, self.plan, self.common = saved.negative_prompt, saved.plan, saved.common
+        self._clip = saved.clip_model
+        whole = saved.train == "full"
+        facts = saved_facts(adapter, saved.told)
+        if whole and facts.checksum != saved.told.get("model_checksum"):
             raise StoreError(f"{adapter}/{MODEL} is not what was saved there: its checksum differs. Tune again.")
-        if not whole and facts.checksum != checksum:
+        if not whole and facts.checksum != saved.checksum:
             raise StoreError(
-                f"{adapter} was trained on another {base}: its checksum was {checksum}, and this one has "
-                f"{facts.checksum}. Tune again, or bring that base back."
+                f"{adapter} was trained on another {saved.base_model}: its checksum was {saved.checksum}, and this one "
+                f"has {facts.checksum}. Tune again, or bring that base back."
             )
         self.pipe = pipeline_of(PictureBase.open(facts, torch.device("cpu"), torch.float32))
-        if trained == "lora":
+        if saved.train == "lora":
             load_lora(self.pipe, adapter)
 
     @cached_property
@@ -98,15 +84,7 @@ class FashionPredictor:
 
     def unread(self, prompt: str) -> str:
         """What stands behind the last word of a prompt for which the text encoder has room."""
-        tokenizer = self.pipe.tokenizer
-        with quiet():
-            places = tokenizer(prompt, return_offsets_mapping=True)["offset_mapping"]
-        # one token begins and one ends what is read, so the last place is for the end
-        last = tokenizer.model_max_length - 1
-        if len(places) <= last + 1:
-            return ""
-        start = prompt.rfind(" ", 0, places[last][0]) + 1  # of the word
-        return prompt[start:]
+        return Reading(self.pipe.tokenizer).unread(prompt)
 
 
 @contextmanager
