@@ -8,13 +8,33 @@ PYTHON ?= $(shell for candidate in python3.11 python3 python3.12 python3.13; do 
 	if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$candidate; break; fi; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help tune test lint bench doctor tensorboard docs clean
+.PHONY: help tune serve predict-health predict-text predict-positive predict-negative test lint bench doctor tensorboard docs clean
+# Where a server answers, and the API key that it asks for (none in development mode).
+URL ?= http://127.0.0.1:8000
+KEY ?=
+TEXT ?= The sole came off after a week.
+export URL KEY TEXT
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 tune: $(STAMP)  ## install, then tune a sentiment adapter on the embedded base and data
 	$(BIN)/tuner tune sentiment
+
+serve: $(STAMP)  ## install, then serve every promoted adapter in development mode
+	$(BIN)/tuner serve --development
+
+predict-health: $(STAMP)  ## ask a running server how it is
+	$(BIN)/python -m serve.ask health
+
+predict-text: $(STAMP)  ## ask a running server about a text: make predict-text TEXT="..."
+	$(BIN)/python -m serve.ask "$$TEXT"
+
+predict-positive: $(STAMP)  ## ask a running server about a friendly text
+	$(BIN)/python -m serve.ask "I love these boots, they fit perfectly and still look new."
+
+predict-negative: $(STAMP)  ## ask a running server about an unfriendly text
+	$(BIN)/python -m serve.ask "The sole came off after a week and nobody answers my mails."
 
 test: lint  ## install, lint, check types and run every test
 	$(BIN)/python -m pytest -q

@@ -58,7 +58,7 @@ def _metavar(action: argparse.Action) -> str:
 
 def targets() -> str:
     """A table of the Makefile's targets."""
-    rows = re.findall(r"^([a-z]+):.*## (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(r"^([a-z-]+):.*## (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     return "\n".join(
         ["| target | what it does |", "| --- | --- |", *(f"| `make {name}` | {line} |" for name, line in rows)]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import typing
@@ -11,7 +12,11 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from serve import gateway
+from serve.service import STATE_RULES, prefix
+from serve.settings import ServeSettings, TaskSettings, settings_from
 from tests.readme import README, ROOT, options_of, with_parts
+from tuner import tasks
 from tuner.cli.main import VERBS, verb_parser
 from tuner.config import StudyConfig
 from tuner.config_file import parse_yaml
@@ -93,6 +98,32 @@ def test_every_config_key_is_there() -> None:
     assert [name for name in names if f"`{name}`" not in table] == []
 
 
+def test_every_setting_of_a_server_is_there_with_its_default() -> None:
+    table = TEXT.partition("### Settings")[2].partition("\n### ")[0]
+    fields = {**ServeSettings.model_fields}
+    fields.update({f"tasks.TASK.{name}": field for name, field in TaskSettings.model_fields.items()})
+    for name, field in fields.items():
+        default = field.get_default()
+        value = "" if default is None else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+        shown = "" if field.default_factory is not None else value
+        assert f"| `{name}` | {shown} | {field.description} |" in table
+    assert len(re.findall(r"^\| `", table, re.MULTILINE)) == len(fields), "settings that there are not"
+
+
+def test_every_route_is_there() -> None:
+    table = TEXT.partition("### Keys")[2].partition("\n### ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines() if line[:2] == "| "]
+    known = {(rule.method, rule.path, rule.scope) for rule in gateway.RULES}
+    for task in tasks.names():
+        rules = importlib.import_module(f"serve.{tasks.spec(task).speaks}").RULES
+        known |= {(rule.method, f"/{prefix(task)}{rule.path}", rule.scope) for rule in rules}
+        # what every task has stands there for one of them
+        known |= {(rule.method, f"/sentiment{rule.path}", rule.scope) for rule in STATE_RULES}
+    for method, path, scope in known:
+        shown = ".../v1/models/{model}" if path.endswith("/v1/models/{model:path}") else path
+        assert any(row[0] == method and row[2] == scope and f"`{shown}`" in row[1] for row in rows), (method, path)
+
+
 def test_commands_can_be_typed_as_they_stand() -> None:
     commands = tuner_commands()
     assert {command[0] for command in commands} >= {"tune", "status", "predict", "init"}
@@ -102,7 +133,7 @@ def test_commands_can_be_typed_as_they_stand() -> None:
 
 def test_make_targets_in_examples_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    named = re.findall(r"\bmake ([a-z]+)\b", "\n".join([*typed_commands(), *re.findall(r"`make [a-z]+", TEXT)]))
+    named = re.findall(r"\bmake ([a-z-]+)", "\n".join([*typed_commands(), *re.findall(r"`make [a-z-]+", TEXT)]))
     assert named
     assert [name for name in named if not re.search(rf"^{name}:", makefile, re.MULTILINE)] == []
 
@@ -120,6 +151,9 @@ def test_yaml_in_examples_is_a_valid_part_of_a_config() -> None:
     schedules = {"type": "choice", "values": ["constant", "linear", "cosine"]}
     for block in blocks:
         found = parse_yaml(block, "README")
+        if "tasks" in found:
+            assert settings_from(found)
+            continue
         keys = {key: value for key, value in found.items() if key in StudyConfig.model_fields}
         entries = {key: value for key, value in found.items() if key not in keys}
         space = {"rank": 8, "learning_rate": 1e-3, "epochs": 1, "schedule": schedules, **entries}

@@ -33,11 +33,11 @@ ALLOWED: dict[str, set[str]] = {
         part: FOUNDATION
         | MIDDLE
         | UPPER
-        | {"tuner.bases", "tuner.tasks", "tuner.engine", "tuner.study", "tuner.registry", "cluster"}
+        | {"tuner.bases", "tuner.tasks", "tuner.engine", "tuner.study", "tuner.registry", "cluster", "serve"}
         for part in UPPER
     },
     "tuner.__main__": {"tuner.cli"},
-    "serve": {"tuner.errors", "tuner.tasks", "tuner.lora", "tuner.store", "tuner.registry"},
+    "serve": FOUNDATION | MIDDLE | {"tuner.bases", "tuner.tasks", "tuner.registry"},
     "cluster": {"tuner.errors", "tuner.device", "tuner.config"},
 }
 RAY_HOMES = ("tuner.engine.actor", "tuner.engine.pool", "tuner.study", "cluster", "serve")

@@ -35,8 +35,12 @@ VERBS = {
     "compare": Verb("compare the rounds of a series, or studies by base model", "tuner.cli.compare"),
     "advise": Verb("advise on a study's next round, and write its config", "tuner.cli.advise"),
     "predict": Verb("answer with the best adapter of a study", "tuner.cli.predict"),
+    "promote": Verb("publish a study's best adapter in the registry", "tuner.cli.promote"),
+    "registry": Verb("list, show, point, roll back, delete or audit what was promoted", "tuner.cli.registry"),
     "logs": Verb("explain training logs, this tuner's or others'", "tuner.cli.logs"),
     "plan": Verb("say what a study will take, from a measured step", "tuner.cli.plan"),
+    "serve": Verb("serve promoted adapters over HTTP", "tuner.cli.serve"),
+    "keys": Verb("make, list and revoke the servers' API keys", "tuner.cli.keys"),
     "doctor": Verb("check this machine and say what would cure it", "tuner.cli.doctor"),
     "init": Verb("write a commented config for your own data", "tuner.cli.init_arguments"),
 }

@@ -22,10 +22,15 @@ _FIXED = ("task", "base_model", "revision", "data", "score", "precision")
 _FIXED_SEARCH = ("seed", "reports_per_epoch", "asha", "patience")
 
 
+def changed_rows(record: StudyRecord, summary: Mapping[str, Any]) -> list[str]:
+    """The splits whose rows are not those that the study had."""
+    before, now = record.data.get("fingerprints", {}), summary.get("fingerprints", {})
+    return [split for split, fingerprint in now.items() if before.get(split, fingerprint) != fingerprint]
+
+
 def check_data(record: StudyRecord, summary: Mapping[str, Any]) -> None:
     """Raises StudyError if the rows are not those that the study's trials so far learned from and were judged on."""
-    before, now = record.data.get("fingerprints", {}), summary.get("fingerprints", {})
-    changes = [split for split, fingerprint in now.items() if before.get(split, fingerprint) != fingerprint]
+    changes = changed_rows(record, summary)
     if changes and record.trials:
         raise StudyError(
             f"study {record.name!r} cannot go on: its {' and '.join(changes)} rows have changed since, so its scores "

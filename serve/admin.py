@@ -1,0 +1,215 @@
+"""The registry over HTTP: list, promote, point, weigh, shadow, roll back, delete. Every change is written to the audit
+log, refused ones too.
+
+What a request names are studies, adapters, aliases and versions, never a path: studies lie in the server's results
+folder. A change is one step in the registry, which the replicas follow by themselves within a moment. What the path of
+a request names and is not there is answered 404, a field that cannot be 422, and what cannot be done as things stand
+409: deleting a version that an alias needs, rolling back what has nothing before it, promoting a study without a
+winner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from serve.admin_errors import BusyError, conflicts, refusal
+from serve.admin_schemas import (
+    AdapterDetails,
+    AdapterShown,
+    AdaptersShown,
+    AliasAsk,
+    AliasName,
+    Name,
+    PromoteAsk,
+    Promoted,
+    Task,
+    VersionName,
+    VersionsLeft,
+    WhyAsk,
+    adapter_shown,
+    history_shown,
+)
+from serve.apart import Asked, promote_apart
+from serve.app import ErrorBody
+from serve.audit import FILE, AuditLog, ended
+from serve.errors import UnknownAdapterError
+from serve.pathless import pathless, pathless_value
+from serve.problems import quoted
+from serve.rules import Rule
+from serve.settings import ServeSettings
+from tuner.errors import ConfigError, StoreError, TunerError
+from tuner.registry import Adapter, AdapterName, Limits, Registry
+from tuner.registry.names import checked_alias
+from tuner.registry.target import check_words
+
+PROMOTION_S = 900.0
+"""Seconds that a promotion may take: a large base is read from a slow disk, and a picture is drawn on a CPU."""
+_BYTES = 64 * 1024
+_ADAPTER = "/admin/adapters/{task}/{name}"
+_ALIAS = _ADAPTER + "/aliases/{alias}"
+RULES = (
+    Rule("GET", "/admin/adapters", "deploy"),
+    Rule("GET", _ADAPTER, "deploy"),
+    Rule("POST", _ADAPTER, "deploy", _BYTES),
+    Rule("POST", _ALIAS, "deploy", _BYTES),
+    Rule("POST", _ALIAS + "/rollback", "deploy", _BYTES),
+    Rule("DELETE", _ALIAS, "admin"),
+    Rule("DELETE", _ADAPTER + "/versions/{version}", "admin"),
+)
+_CONFLICT: dict[int | str, dict[str, Any]] = {
+    409: {"model": ErrorBody, "description": "it cannot be done as things stand"}
+}
+
+
+def routes(settings: ServeSettings) -> APIRouter:
+    """All of /admin."""
+    router = APIRouter(tags=["admin"])
+    registry, audit = Registry(settings.registry), AuditLog(settings.registry / FILE)
+    promoting = asyncio.Lock()
+
+    def known(task: str, name: str) -> Adapter:
+        """The adapter that a path names. Raises UnknownAdapterError."""
+        try:
+            adapter = registry.state().adapters.get(AdapterName(task, name))
+        except ConfigError:  # what cannot be a name names nothing
+            adapter = None
+        if adapter is None:
+            raise UnknownAdapterError(f"There is no adapter {quoted(f'{task}/{name}')}.", "name")
+        return adapter
+
+    def changed(request: Request, action: str, target: str, work: Callable[[str], Any]) -> Any:
+        """Do a change in the name of the request's key, and write down how it went."""
+        who = f"http:{request.state.key}"
+        with audit.noted(who, action, target, request.state.request_id):
+            return work(who)
+
+    @router.get("/admin/adapters", summary="Every adapter of the registry", response_model=AdaptersShown)
+    def listed() -> Any:
+        state = registry.state()
+        adapters = sorted(state.adapters.values(), key=lambda adapter: adapter.name)
+        return {"generation": state.generation, "adapters": [adapter_shown(adapter) for adapter in adapters]}
+
+    @router.get(
+        _ADAPTER,
+        summary="One adapter, with where its versions come from and the history of its aliases",
+        response_model=AdapterDetails,
+    )
+    def one(task: Task, name: Name) -> Any:
+        adapter = known(task, name)
+        return {
+            **adapter_shown(adapter),
+            "origins": {version: _origin(registry, adapter, version) for version in adapter.versions},
+            "history": history_shown(adapter),
+        }
+
+    @router.post(
+        _ADAPTER,
+        summary="Promote a study's winner: check it, let it answer, publish it",
+        responses=_CONFLICT,
+        response_model=Promoted,
+    )
+    async def promote(request: Request, task: Task, name: Name, ask: PromoteAsk) -> Any:
+        who, target = f"http:{request.state.key}", f"{task}/{name}@{ask.alias} from {ask.study}"
+
+        async def note(outcome: str) -> None:
+            await asyncio.to_thread(audit.append, who, "promote", target, outcome, request.state.request_id)
+
+        async def promoted() -> str:
+            full, alias = AdapterName(task, name), checked_alias(ask.alias)
+            if promoting.locked():
+                raise BusyError("A promotion is under way, and one is done at a time. Try again soon.")
+            async with promoting:
+                wanted = Asked(settings.registry, settings.results, ask.study, ask.trial, full, alias, who)
+                return await promote_apart(wanted, PROMOTION_S)
+
+        await asyncio.to_thread(audit.check)
+        try:
+            version = await promoted()
+        except BaseException as error:
+            await note(ended(error))
+            if isinstance(error, TunerError):
+                raise refusal(error, [settings.registry, settings.results]) from error
+            raise
+        await note(f"done: {version}")
+        return {"adapter": f"{task}/{name}@{version}", "alias": ask.alias}
+
+    @router.post(
+        _ALIAS,
+        summary="Point an alias to versions by weight, with a shadow and limits",
+        response_model=AdapterShown,
+    )
+    def point(request: Request, task: Task, name: Name, alias: AliasName, ask: AliasAsk) -> Any:
+        limits = Limits(**ask.limits.model_dump()) if ask.limits is not None else None
+        words = [f"{version}={weight:g}" for version, weight in ask.split.items()]
+        words += ["shadow", ask.shadow] if ask.shadow is not None else []
+
+        def work(who: str) -> dict[str, Any]:
+            full = known(task, name).name
+            state = registry.set_alias(full, alias, ask.split, shadow=ask.shadow, limits=limits, by=who, why=ask.why)
+            return adapter_shown(state.adapter(full))
+
+        return changed(request, "alias", f"{task}/{name}@{alias} to {' '.join(words)}", work)
+
+    @router.post(
+        _ALIAS + "/rollback",
+        summary="Point an alias to what it pointed to before",
+        responses=_CONFLICT,
+        response_model=AdapterShown,
+    )
+    def rollback(request: Request, task: Task, name: Name, alias: AliasName, ask: WhyAsk) -> Any:
+        def work(who: str) -> dict[str, Any]:
+            adapter = known(task, name)
+            if alias not in adapter.history:
+                raise _no_alias(adapter, alias)
+            check_words(why=ask.why)  # which is a field's fault, no conflict
+            with conflicts():
+                state = registry.rollback(adapter.name, alias, by=who, why=ask.why)
+            return adapter_shown(state.adapter(adapter.name))
+
+        return changed(request, "rollback", f"{task}/{name}@{alias}", work)
+
+    @router.delete(_ALIAS, summary="Remove an alias; a rollback brings it back", response_model=AdapterShown)
+    def remove(request: Request, task: Task, name: Name, alias: AliasName) -> Any:
+        def work(who: str) -> dict[str, Any]:
+            adapter = known(task, name)
+            if adapter.alias(alias) is None:
+                raise _no_alias(adapter, alias)
+            return adapter_shown(registry.remove_alias(adapter.name, alias, by=who).adapter(adapter.name))
+
+        return changed(request, "remove alias", f"{task}/{name}@{alias}", work)
+
+    @router.delete(
+        _ADAPTER + "/versions/{version}",
+        summary="Delete a version that no alias needs, and its files",
+        responses=_CONFLICT,
+        response_model=VersionsLeft,
+    )
+    def delete(request: Request, task: Task, name: Name, version: VersionName) -> Any:
+        def work(who: str) -> dict[str, Any]:
+            adapter = known(task, name)
+            if version not in adapter.versions:
+                raise UnknownAdapterError(f"{adapter.name} has no version {quoted(version)}.", "version")
+            with conflicts():
+                left = registry.delete(adapter.name, version, by=who).adapters.get(adapter.name)
+            return {"adapter": str(adapter.name), "versions": list(left.versions) if left is not None else []}
+
+        return changed(request, "delete", f"{task}/{name}@{version}", work)
+
+    return router
+
+
+def _no_alias(adapter: Adapter, alias: str) -> UnknownAdapterError:
+    return UnknownAdapterError(f"{adapter.name} has no alias {quoted(alias)}.", "alias")
+
+
+def _origin(registry: Registry, adapter: Adapter, version: str) -> dict[str, Any]:
+    try:
+        origin = registry.version(adapter.name, version).manifest.origin
+    except (ConfigError, StoreError) as error:
+        return {"damaged": pathless(str(error), [registry.path])}
+    return {name: pathless_value(value) for name, value in asdict(origin).items()}
