@@ -20,6 +20,7 @@ from serve.base import base_of
 from serve.desk import RemoteDesk
 from serve.errors import ServeError
 from serve.gateway import gateway_app
+from serve.logs import log_to
 from serve.problems import App
 from serve.scale import scale_of
 from serve.service import Service, prefix
@@ -39,9 +40,11 @@ class Adapters:
     """A replica of one task."""
 
     async def __init__(self, task: str, settings: Mapping[str, Any]) -> None:  # type: ignore[misc]  # Ray awaits it
+        known = settings_from(settings)
+        log_to(known.log)
         replica = ray_serve.get_replica_context().replica_tag
         name = f"{prefix(task)}#{replica}"
-        self._service = await Service.start(task, settings_from(settings), RemoteDesk(NAMESPACE), name)
+        self._service = await Service.start(task, known, RemoteDesk(NAMESPACE), name)
 
     def __serve_build_asgi_app__(self) -> App:
         return self._service.app
@@ -65,6 +68,7 @@ class Gateway:
 
     async def __init__(self, settings: Mapping[str, Any]) -> None:  # type: ignore[misc]  # Ray awaits it
         known = settings_from(settings)
+        log_to(known.log)
         self._app = gateway_app(known, RemoteDesk(NAMESPACE), lambda: _troubles(list(known.tasks)))
 
     def __serve_build_asgi_app__(self) -> App:
@@ -90,8 +94,15 @@ def application(args: dict[str, Any]) -> Any:
     """One application: `args` hold "task" (or "gateway") and "settings", a mapping as `settings_from` takes it. Raises
     ConfigError."""
     settings = settings_from(args.get("settings") or {})
+    if settings.development:
+        # the address is the cluster's own here, and behind its proxy every client seems to be this machine
+        rule = "a server without keys is for `tuner serve` on this machine"
+        raise ConfigError(Problem("development", True, rule, "Leave it out, and make a key: tuner keys create NAME."))
+    return _application(args.get("task", GATEWAY), settings)
+
+
+def _application(task: str, settings: ServeSettings) -> Any:
     plain = settings.model_dump(mode="json")
-    task = args.get("task", GATEWAY)
     if task == GATEWAY:
         options: dict[str, Any] = {"num_replicas": 1, "max_ongoing_requests": 256, "ray_actor_options": {"num_cpus": 0}}
         return ray_serve.deployment(name=GATEWAY, **options)(ray_serve.ingress()(Gateway)).bind(plain)
@@ -99,7 +110,9 @@ def application(args: dict[str, Any]) -> Any:
         known = ", ".join((*settings.tasks, GATEWAY))
         raise ConfigError(Problem("task", task, "it is not among the tasks of the settings", f"Use one of: {known}."))
     own, on_gpu = settings.tasks[task], _gpus(settings.tasks[task], len(settings.tasks)) > 0
-    base, _ = base_of(tasks.spec(task), own, Registry(settings.registry))
+    # settled here for all replicas, those that come later too: a promotion on another base must not part them
+    base, revision = base_of(tasks.spec(task), own, Registry(settings.registry))
+    plain["tasks"][task].update(base_model=base, revision=revision)
     scale = scale_of(task, settings, base, on_cpu=not on_gpu)
     plain["tasks"][task]["threads"] = scale.threads
     options = replica_options(own, settings, scale.replicas)
@@ -110,6 +123,7 @@ def replica_options(own: TaskSettings, settings: ServeSettings, replicas: int) -
     """What Ray Serve is asked for."""
     options: dict[str, Any] = {
         "max_ongoing_requests": own.queue + SPARE,
+        "max_queued_requests": own.queue,
         "graceful_shutdown_timeout_s": settings.drain_s,
         "health_check_period_s": 5.0,
         "ray_actor_options": {"num_cpus": own.cpus, "num_gpus": _gpus(own, len(settings.tasks))},
@@ -139,13 +153,13 @@ def deploy(settings: ServeSettings) -> None:
     """Bring every application up on the connected Ray cluster; returns when all are there. Raises StudyError if one
     cannot start."""
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it logs every application it brings up
-    plain = settings.model_dump(mode="json")
     try:
+        _refuse_if_it_runs()
         ray_serve.start(http_options={"host": settings.host, "port": settings.port})
         ray_serve.run_many(
             [
                 ray_serve.RunTarget(
-                    target=application({"task": task, "settings": plain}),
+                    target=_application(task, settings),
                     name=task if task == GATEWAY else prefix(task),
                     route_prefix="/" if task == GATEWAY else f"/{prefix(task)}",
                 )
@@ -156,6 +170,16 @@ def deploy(settings: ServeSettings) -> None:
         reason = _reason() or str(error).strip().splitlines()[-1]
         ray_serve.shutdown()
         raise StudyError(f"the applications did not come up: {reason}") from error
+
+
+def _refuse_if_it_runs() -> None:
+    """Raises StudyError where Serve runs on the cluster already: its address is not ours to choose, and ending it would
+    end what others have deployed."""
+    try:
+        ray.get_actor("SERVE_CONTROLLER_ACTOR", namespace=NAMESPACE)
+    except ValueError:
+        return
+    raise StudyError("Ray Serve runs on this cluster already. Add to it with: serve deploy cluster/serve.yaml")
 
 
 def shut_down() -> None:

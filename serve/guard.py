@@ -14,8 +14,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import re
-import secrets
 import time
 import traceback
 from collections.abc import Iterable, Mapping
@@ -27,6 +25,7 @@ from serve.loopback import refuse_strangers
 from serve.meters import Meters
 from serve.problems import App, Message, Receive, Refusal, Scope, Send, send_error
 from serve.rates import Limiter
+from serve.request_ids import HEADER, PLAIN, fresh_id
 from serve.rules import METHODS, UNKNOWN, Match, Rule, Table
 from tuner.errors import StoreError
 
@@ -45,8 +44,7 @@ _ONCE = frozenset(
         b"transfer-encoding",
     )
 )
-_WANTED = _ONCE | {b"x-request-id", b"expect"}
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_WANTED = _ONCE | {HEADER, b"expect"}
 _CHALLENGE = b'Bearer realm="tuner"'
 _GONE = 499  # the status in log and metrics of a request whose client left before there was an answer
 _SHOWN = 200
@@ -90,9 +88,9 @@ class Guard:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
         headers, twice = _gathered(scope["headers"])
-        request_id = headers.get(b"x-request-id", b"")
-        if not _REQUEST_ID.fullmatch(request_id):
-            request_id = secrets.token_hex(8).encode("ascii")
+        request_id = headers.get(HEADER, b"")
+        if not PLAIN.fullmatch(request_id):
+            request_id = fresh_id()
         state = scope.setdefault("state", {})
         state["request_id"] = request_id.decode("ascii")
         match = self._table.find(scope["method"], _path(scope))
@@ -191,7 +189,7 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = [*message.get("headers", ()), (b"x-request-id", self._request_id)]
+            headers = [*message.get("headers", ()), (HEADER, self._request_id)]
             message = {**message, "headers": headers}
         await self._send(message)
 

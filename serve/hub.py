@@ -202,6 +202,8 @@ class Hub:
                     log.error("%s/%s is refused, and what served before serves on: %s", self.task, alias, why)
                 self._refused[alias] = (target, why)
                 self.meters.swap("refused")
+                if alias not in self._served:
+                    await self._serve_older(alias)
                 self._choose_default()
             return
         if self._wanted(alias) != target:
@@ -212,6 +214,22 @@ class Hub:
         self._choose_default()
         self.meters.swap("ok")
         log.info("%s/%s serves %s", self.task, alias, target)
+
+    async def _serve_older(self, alias: str) -> None:
+        """Where an alias has served nothing here yet, as in a replica that took another's place, let it serve the
+        newest of its earlier targets that is in order: what the others serve on with."""
+        name, _, word = alias.partition("@")
+        changes = self._state.adapters[AdapterName(self.task, name)].history[word]
+        for target in dict.fromkeys(change.target for change in reversed(changes[:-1]) if change.target is not None):
+            try:
+                for version in sorted(target.versions):
+                    self._loader.release(await self._loader.take(f"{name}@{version}"))
+            except TunerError:
+                continue
+            if alias in self._refused and alias not in self._served:
+                self._served[alias] = target
+                log.warning("%s/%s serves what it pointed to before: %s", self.task, alias, target)
+            return
 
     def _base_alone(self) -> Chosen:
         if not self._base.alone:

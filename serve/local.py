@@ -47,6 +47,7 @@ async def serve_here(settings: ServeSettings, ready: asyncio.Event) -> None:
             config = uvicorn.Config(
                 app,
                 ws="none",
+                proxy_headers=False,
                 lifespan="off",
                 log_level="warning",
                 access_log=False,

@@ -4,7 +4,7 @@ Three doors are shut: a bind address that others can reach, a client that is not
 that a foreign page steers, by a name that it rebinds to 127.0.0.1 or by a request to another origin.
 
 Behind a proxy on the same machine every client seems to be this machine: never put one before development mode.
-X-Forwarded-For is not read, anybody can write it.
+X-Forwarded-For is not believed: under Ray Serve it can make a client seem farther away, never nearer.
 """
 
 from __future__ import annotations

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import socket
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
+_ALWAYS = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.request_ids:middlewares"}
 _SCRIPT = """#!/bin/sh
 # HAProxy with its statistics on loopback: the configuration is the argument behind -f.
 previous=
@@ -31,10 +34,11 @@ exec {binary} "$@"
 
 
 def proxy_environment() -> dict[str, str]:
-    """What Ray's processes need in their environment before they start; empty where there is no HAProxy."""
+    """What Ray's processes need in their environment before they start. Makes the folder of HAProxy's files, which
+    `remove_files` removes."""
     binary = _binary()
     if binary is None:
-        return {}
+        return dict(_ALWAYS)
     # its files are at fixed places otherwise, which two servers on one machine would share
     folder = Path(tempfile.mkdtemp(prefix="tuner-serve-"))
     stats, metrics = _free_ports(2)
@@ -42,10 +46,12 @@ def proxy_environment() -> dict[str, str]:
     script.write_text(_SCRIPT.format(stats=stats, metrics=metrics, binary=shlex.quote(binary)), encoding="utf-8")
     script.chmod(0o700)
     return {
+        **_ALWAYS,
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         # how long a replica that ends stays reachable, for the proxy to forget it, which takes it a tenth of a second
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # the applications have their own
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(script),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
@@ -54,6 +60,12 @@ def proxy_environment() -> dict[str, str]:
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
     }
+
+
+def remove_files(environment: Mapping[str, str]) -> None:
+    """Remove what `proxy_environment` made, once Ray has ended."""
+    if "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC" in environment:
+        shutil.rmtree(Path(environment["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"]).parent, ignore_errors=True)
 
 
 def _binary() -> str | None:

@@ -162,7 +162,7 @@ def _state_routes(runtime: Runtime, meters: Meters, desk: DeskLike) -> APIRouter
     @router.get("/readyz", summary="Whether requests can be answered", responses={503: {"description": "not now"}})
     async def readyz() -> JSONResponse:
         trouble = runtime.trouble
-        shown = {"status": "trouble" if trouble else "ready", "task": runtime.task, "base_model": runtime.facts.name}
+        shown = {"status": "trouble" if trouble else "ready", "task": runtime.task}
         if trouble:
             shown["reason"] = trouble
         return JSONResponse(shown, 503 if trouble else 200)

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from tuner import tasks
 from tuner.errors import ConfigError, Problem
 
+_BESIDE = {"registry": "registry", "keys": "keys.json", "log": "serve.log"}
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,7 +37,10 @@ class TaskSettings(_Strict):
         default=1024, ge=1, description="MB for adapters; least recently used ones go back to disk"
     )
     queue: int = Field(
-        default=256, ge=1, le=100_000, description="requests under way in a replica; one more is answered 429"
+        default=256,
+        ge=1,
+        le=100_000,
+        description="texts, chats or pictures under way in a replica; more is answered 429",
     )
     timeout_s: float = Field(
         default=30.0, gt=0, le=3600, description="seconds an answer may take; longer is answered 504"
@@ -45,7 +50,10 @@ class TaskSettings(_Strict):
     )
     max_body_kb: int = Field(default=1024, ge=1, le=65_536, description="kB of a request's body; more is answered 413")
     replicas: int | None = Field(
-        default=None, ge=1, le=1000, description="replicas, or the fewest; if not given 1, of a small base one a core"
+        default=None,
+        ge=1,
+        le=1000,
+        description="replicas, or the fewest; if not given 1, or of a small base one a core up to 8",
     )
     max_replicas: int | None = Field(
         default=None, ge=1, le=1000, description="where given, Ray Serve scales up to that many"
@@ -75,6 +83,9 @@ class ServeSettings(_Strict):
     registry: Path = Field(default=Path("results/registry"), description="the registry's folder")
     results: Path = Field(default=Path("results"), description="where studies lie, for promotions over HTTP")
     keys: Path = Field(default=Path("results/keys.json"), description="the file of API keys, made by tuner keys")
+    log: Path = Field(
+        default=Path("results/serve.log"), description="the log: a line a request, and what else there is to say"
+    )
     development: bool = Field(
         default=False, description="no keys: answers to this machine alone, and refuses other addresses"
     )
@@ -93,6 +104,9 @@ class ServeSettings(_Strict):
 
 def settings_from(data: Mapping[str, Any]) -> ServeSettings:
     """Validated settings. Raises ConfigError with every mistake."""
+    results = data.get("results")
+    if isinstance(results, str | Path):  # what belongs to the results follows them, unless it is named itself
+        data = {**{name: Path(results) / word for name, word in _BESIDE.items()}, **data}
     try:
         found = ServeSettings.model_validate(dict(data))
     except ValidationError as error:

@@ -390,3 +390,20 @@ def test_trouble_where_the_registry_was_never_readable(registry: Registry, adapt
             assert str(registry.path) not in service.runtime.trouble
 
     asyncio.run(main())
+
+
+def test_a_new_replica_serves_what_a_refused_alias_pointed_to_before(registry: Registry, adapters: Adapters) -> None:
+    first = promote(registry, adapters.folders[0])
+    second = promote(registry, adapters.folders[1])
+    next(toy.writable(registry.folder(second)).glob("*.safetensors")).write_bytes(b"damaged")
+
+    async def main() -> None:
+        async with serving(registry, adapters.base) as service:
+            hub = service.runtime.hub
+            chosen = await hub.take("reviews")
+            hub.release(chosen)
+            assert chosen.name == called(first)
+            (refused,) = [each for each in hub.shown() if each.version == second.version]
+            assert refused.refused
+
+    asyncio.run(main())

@@ -36,6 +36,8 @@ def test_the_script_writes_loopback_and_runs_what_it_was_given(tmp_path: Path, m
     assert done.stdout == f"-db -f {config} -sf 12\n"
     lines = [line.strip() for line in config.read_text().splitlines() if "bind" in line]
     assert lines == [f"bind 127.0.0.1:{metrics}", "bind 127.0.0.1:8000", f"bind 127.0.0.1:{stats}"]
+    proxy.remove_files(found)
+    assert not Path(command[0]).exists()
     again = proxy.proxy_environment()
     assert again["RAY_SERVE_HAPROXY_SOCKET_PATH"] != found["RAY_SERVE_HAPROXY_SOCKET_PATH"], "two servers share nothing"
 
@@ -47,4 +49,4 @@ def test_the_binary_that_ray_brings_is_found() -> None:
 
 def test_without_it_nothing_is_asked_of_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proxy, "_binary", lambda: None)
-    assert proxy.proxy_environment() == {}
+    assert proxy.proxy_environment() == proxy._ALWAYS

@@ -80,6 +80,7 @@ class Whole:
     """A server that listens."""
 
     made: Made
+    development: bool
     url: str
     services: list[Service]
     records: list[logging.LogRecord] = field(default_factory=list)
@@ -158,7 +159,7 @@ def serving(made: Made, *, development: bool) -> Iterator[Whole]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local, "Service", Known)
         with toy.listening(settings) as url:
-            whole = Whole(made, url, found)
+            whole = Whole(made, development, url, found)
             handler = _Log(whole.records)
             logs = (logging.getLogger(), logging.getLogger("uvicorn"))  # whose lines go no further
             access = logging.getLogger("serve.access")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shlex
 import signal
 import socket
 import threading
@@ -66,18 +67,15 @@ def _settings(options: argparse.Namespace) -> ServeSettings:
     for name in ("host", "port", "registry", "results", "keys"):
         if getattr(options, name) is not None:
             data[name] = getattr(options, name)
-    if options.results is not None:
-        # what belongs to the results follows them, unless it is named itself
-        data.setdefault("registry", options.results / "registry")
-        data.setdefault("keys", options.results / "keys.json")
     if options.development:
         data["development"] = True
     if options.tasks is not None:
-        given = data.get("tasks") or {}
+        given = data.get("tasks")
+        given = given if isinstance(given, dict) else {}
         data["tasks"] = {name.strip(): given.get(name.strip(), {}) for name in options.tasks.split(",") if name.strip()}
     settings = settings_from(data)
     # replicas run in other folders
-    places = {name: getattr(settings, name).expanduser().absolute() for name in ("registry", "results", "keys")}
+    places = {name: getattr(settings, name).expanduser().absolute() for name in ("registry", "results", "keys", "log")}
     return settings.model_copy(update=places)
 
 
@@ -114,7 +112,8 @@ def _offer(results: Path, task: str) -> str:
         return f"No study has a winner either: tuner tune {task}"
     name = won[0][1].name
     score = won[0][1].winner.score if won[0][1].winner else 0.0
-    return f"The best of {name} scored {score:.3f}: tuner promote {name} --as {task}/NAME (it is seen at once)"
+    where = "" if results == Path("results").absolute() else f" --results {shlex.quote(str(results))}"
+    return f"The best of {name} scored {score:.3f}: tuner promote {name} --as {task}/NAME{where} (it is seen at once)"
 
 
 def _say_ready(out: Console, settings: ServeSettings) -> None:
@@ -123,12 +122,15 @@ def _say_ready(out: Console, settings: ServeSettings) -> None:
     say(out, Text.assemble(("Serving ", "bold green"), f"at {at}{mode}. Ctrl-C ends it."))
     for task in settings.tasks:
         say(out, f"  {at}/{task.replace('_', '-')}/openapi.json")
+    say(out, f"  log: {settings.log}")
     say(out, f"  {at}/readyz  {at}/metrics  {at}/admin/adapters")
 
 
 async def _in_process(settings: ServeSettings, out: Console) -> None:
     from serve.local import serve_here
+    from serve.logs import log_to
 
+    log_to(settings.log)
     ready = asyncio.Event()
     serving = asyncio.create_task(serve_here(settings, ready))
     waiting = asyncio.create_task(ready.wait())
@@ -141,20 +143,28 @@ async def _in_process(settings: ServeSettings, out: Console) -> None:
 
 def _on_ray(settings: ServeSettings, out: Console) -> int:
     from cluster.connect import connected
-    from serve.proxy import proxy_environment
+    from serve.proxy import proxy_environment, remove_files
 
-    if not os.environ.get("RAY_ADDRESS"):
-        for name, value in proxy_environment().items():
-            os.environ.setdefault(name, value)
+    environment = {} if os.environ.get("RAY_ADDRESS") else proxy_environment()
+    for name, value in environment.items():
+        os.environ.setdefault(name, value)
     stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # while it comes up, as Ctrl-C
+    try:
+        with connected():
+            _serve(settings, out, stopped)
+    finally:
+        remove_files(environment)
+    return 0
+
+
+def _serve(settings: ServeSettings, out: Console, stopped: threading.Event) -> None:
+    from serve.deploy import deploy, shut_down
+
+    deploy(settings)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    with connected():
-        from serve.deploy import deploy, shut_down
-
-        deploy(settings)
-        _say_ready(out, settings)
-        stopped.wait()
-        say(out, "Ending: requests under way are answered first.")
-        shut_down()
-    return 0
+    _say_ready(out, settings)
+    stopped.wait()
+    say(out, "Ending: requests under way are answered first.")
+    shut_down()

@@ -21,6 +21,7 @@ from tuner.errors import BaseModelError, StoreError
 from tuner.lora.decoder import RaggedDecoder
 from tuner.lora.decoder_layouts import decoder_layout
 from tuner.lora.packed import PackContext, wrap_linears
+from tuner.lora.ragged import LANES
 from tuner.lora.saved import read_peft
 from tuner.lora.speech import Speech
 from tuner.lora.table import AdapterTable, Opened
@@ -54,7 +55,8 @@ class ServedChat:
         model = model.to(device=device.torch).eval()
         decoder = RaggedDecoder(model)
         self.table = AdapterTable(sites, device.torch, capacity)
-        room = int(device.memory_mb * 2**20 / SHARE / decoder.token_bytes)
+        # whole lanes, as texts are padded to: what `_limit` lets in then always finds room
+        room = int(device.memory_mb * 2**20 / SHARE / decoder.token_bytes) // LANES * LANES
         self._writer = Writer(decoder, context, self.table, self._chat.stop, room)
 
     @classmethod
