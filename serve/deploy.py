@@ -8,6 +8,8 @@ restart them, and what changes while they serve, the adapters, they read from th
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import logging
 import math
 from collections.abc import Mapping
@@ -184,7 +186,9 @@ def _refuse_if_it_runs() -> None:
 
 def shut_down() -> None:
     """End every application, after the requests under way, and Serve with them."""
-    ray_serve.shutdown()
+    # Ray's processes tell each other's end as if it were an error
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        ray_serve.shutdown()
 
 
 def _reason() -> str:
