@@ -7,7 +7,9 @@ import contextlib
 import json
 import shutil
 import socket
+import sys
 import threading
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,14 +170,20 @@ def listening(settings: ServeSettings) -> Iterator[str]:
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
     thread.start()
     try:
-        assert up.wait(60)
+        assert up.wait(120), f"the server did not come up:\n{_stacks()}"
         assert not tasks[0].done(), tasks[0].exception()
         yield f"http://127.0.0.1:{port}"
     finally:
-        loop.call_soon_threadsafe(tasks[0].cancel)
-        thread.join()
-        loop.run_until_complete(loop.shutdown_default_executor())
-        loop.close()
+        if tasks:  # else it hangs, and what it holds is left to it
+            loop.call_soon_threadsafe(tasks[0].cancel)
+            thread.join()
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
+
+
+def _stacks() -> str:
+    """Where every thread of this process is."""
+    return "\n".join("".join(traceback.format_stack(frame)) for frame in sys._current_frames().values())
 
 
 @contextlib.contextmanager
