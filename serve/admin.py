@@ -43,7 +43,7 @@ from serve.problems import quoted
 from serve.rules import Rule
 from serve.settings import ServeSettings
 from tuner.errors import ConfigError, StoreError, TunerError
-from tuner.registry import Adapter, AdapterName, Limits, Registry
+from tuner.registry import Adapter, AdapterName, Entry, Limits, Registry
 from tuner.registry.names import checked_alias
 from tuner.registry.target import check_words
 
@@ -103,7 +103,7 @@ def routes(settings: ServeSettings) -> APIRouter:
         adapter = known(task, name)
         return {
             **adapter_shown(adapter),
-            "origins": {version: _origin(registry, adapter, version) for version in adapter.versions},
+            "origins": {version: _origin(registry, entry) for version, entry in adapter.versions.items()},
             "history": history_shown(adapter),
         }
 
@@ -207,9 +207,9 @@ def _no_alias(adapter: Adapter, alias: str) -> UnknownAdapterError:
     return UnknownAdapterError(f"{adapter.name} has no alias {quoted(alias)}.", "alias")
 
 
-def _origin(registry: Registry, adapter: Adapter, version: str) -> dict[str, Any]:
+def _origin(registry: Registry, entry: Entry) -> dict[str, Any]:
     try:
-        origin = registry.version(adapter.name, version).manifest.origin
-    except (ConfigError, StoreError) as error:
+        origin = registry.published(entry).manifest.origin
+    except StoreError as error:
         return {"damaged": pathless(str(error), [registry.path])}
     return {name: pathless_value(value) for name, value in asdict(origin).items()}

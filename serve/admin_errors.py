@@ -19,20 +19,12 @@ class ConflictError(ServeError):
     status = 409
     code = "conflict"
 
-    def __init__(self, message: str, param: str | None) -> None:
-        self.param = param
-        super().__init__(message)
-
 
 class RefusedError(ServeError):
     """An adapter that may not be promoted; no try with the same will be different."""
 
     status = 422
     code = "invalid_request"
-
-    def __init__(self, message: str, param: str | None) -> None:
-        self.param = param
-        super().__init__(message)
 
 
 class BaseMissingError(ServeError):

@@ -29,7 +29,7 @@ def _promoted_base(task: str, registry: Registry) -> tuple[str, str | None] | No
     ]
     for entry in sorted(entries, key=lambda entry: entry.created, reverse=True):
         try:
-            origin = registry.version(entry.name, entry.version).manifest.origin
+            origin = registry.published(entry).manifest.origin
         except StoreError as error:
             log.error("%s is passed over: %s", entry, error)
             continue

@@ -15,16 +15,18 @@ class ServeError(TunerError):
     param: str | None = None
     retry_after: float | None = None
 
+    def __init__(self, message: str, param: str | None = None) -> None:
+        if param is not None:
+            self.param = param
+        super().__init__(message)
+
 
 class UnknownAdapterError(ServeError):
     """No adapter of this name is served."""
 
     status = 404
     code = "model_not_found"
-
-    def __init__(self, message: str, param: str = "adapter") -> None:
-        self.param = param
-        super().__init__(message)
+    param = "adapter"
 
 
 class AdapterFailedError(ServeError):

@@ -189,12 +189,10 @@ class Hub:
         """Load what an alias points to now, and let it serve."""
         if before is not None:
             await asyncio.wait([before])
-        name = alias.partition("@")[0]
         if self._wanted(alias) != target:
             return
         try:
-            for version in sorted(target.versions):
-                self._loader.release(await self._loader.take(f"{name}@{version}"))
+            await self._ready(alias, target)
         except TunerError as error:
             if self._wanted(alias) == target:
                 why = str(error.__cause__ or error)
@@ -215,6 +213,12 @@ class Hub:
         self.meters.swap("ok")
         log.info("%s/%s serves %s", self.task, alias, target)
 
+    async def _ready(self, alias: str, target: Target) -> None:
+        """Every version of a target resident, checked and sound. Raises AdapterFailedError, ClosingError."""
+        name = alias.partition("@")[0]
+        for version in sorted(target.versions):
+            self._loader.release(await self._loader.take(f"{name}@{version}"))
+
     async def _serve_older(self, alias: str) -> None:
         """Where an alias has served nothing here yet, as in a replica that took another's place, let it serve the
         newest of its earlier targets that is in order: what the others serve on with."""
@@ -222,8 +226,7 @@ class Hub:
         changes = self._state.adapters[AdapterName(self.task, name)].history[word]
         for target in dict.fromkeys(change.target for change in reversed(changes[:-1]) if change.target is not None):
             try:
-                for version in sorted(target.versions):
-                    self._loader.release(await self._loader.take(f"{name}@{version}"))
+                await self._ready(alias, target)
             except TunerError:
                 continue
             if alias in self._refused and alias not in self._served:

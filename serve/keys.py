@@ -15,7 +15,6 @@ import logging
 import os
 import re
 import secrets
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
@@ -26,6 +25,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tuner.errors import ConfigError, Problem, StoreError
+from tuner.store.files import write_bytes
 
 FILE = "keys.json"
 PREFIX = "lt_"
@@ -238,18 +238,5 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, keys: tuple[ApiKey, ...]) -> None:
-    # Not through tuner.store.files: what that writes is for everybody to read, this must not be for a moment.
     data = json.dumps(_File(keys=keys).model_dump(mode="json"), indent=1).encode("ascii") + b"\n"
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made with mode 0600
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}.") from error
+    write_bytes(path, data, 0o600)

@@ -151,8 +151,7 @@ class Loader:
         """In the thread for files."""
         short, _, version = name.partition("@")
         entry = self.state.adapter(AdapterName(self._task, short)).entry(version)
-        self._registry.verify(entry)
-        trained_on = self._registry.version(entry.name, version).manifest.origin.base_checksum
+        trained_on = self._registry.verify(entry).manifest.origin.base_checksum
         serving = self._base.facts.checksum
         if trained_on and serving and trained_on != serving:
             raise StoreError(f"it was trained on a base whose checksum is {trained_on}, and {serving} serves.")

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Mapping
 
 from starlette.routing import Mount, Router
 
 from serve.desk import Desk
+from serve.door import listening_at
 from serve.gateway import gateway_app
 from serve.problems import App
 from serve.service import Service, prefix
 from serve.settings import ServeSettings
-from tuner.errors import ConfigError, Problem
 
 
 @contextlib.asynccontextmanager
@@ -42,7 +41,7 @@ async def serve_here(settings: ServeSettings, ready: asyncio.Event) -> None:
     ConfigError also for an address that cannot be listened on, before anything is loaded."""
     import uvicorn
 
-    with _door(settings) as door:
+    with listening_at(settings.host, settings.port) as door:
         async with local_app(settings) as app:
             config = uvicorn.Config(
                 app,
@@ -66,14 +65,3 @@ async def serve_here(settings: ServeSettings, ready: asyncio.Event) -> None:
                 server.should_exit = True
                 await serving
                 raise
-
-
-def _door(settings: ServeSettings) -> socket.socket:
-    """The socket to listen on."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    try:
-        return socket.create_server((settings.host, settings.port), family=family)
-    except OSError as error:
-        address = f"{settings.host}:{settings.port}"
-        reason = f"it cannot be listened on: {error.strerror or error}"
-        raise ConfigError(Problem("address", address, reason, "Choose another port, or end what uses it.")) from error

@@ -47,21 +47,20 @@ class Prediction(BaseModel):
     warning: str | None = Field(default=None, description="where the base was made for another language")
 
 
-class Predicted(Prediction):
-    """The answer to `text`."""
-
+class _Told(BaseModel):
     latency_ms: float = Field(description="milliseconds from the request's arrival to its answer")
     base_model: str = Field(description="the base that answered")
     adapter: str = Field(description="the adapter's name and version")
 
 
-class PredictedTexts(BaseModel):
+class Predicted(Prediction, _Told):
+    """The answer to `text`."""
+
+
+class PredictedTexts(_Told):
     """The answer to `texts`."""
 
     predictions: list[Prediction] = Field(description="one a text, in their order")
-    latency_ms: float = Field(description="milliseconds from the request's arrival to its answer")
-    base_model: str = Field(description="the base that answered")
-    adapter: str = Field(description="the adapter's name and version")
 
 
 def routes(runtime: Runtime, settings: TaskSettings) -> APIRouter:

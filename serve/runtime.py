@@ -18,7 +18,7 @@ from serve.errors import AdapterFailedError, TooSlowError
 from serve.forward import Forward
 from serve.hub import Chosen, Hub
 from serve.settings import TaskSettings
-from serve.shadow import Shadow
+from serve.shadow import Begun, Shadow
 from serve.shown import Shown
 from tuner.errors import TunerError
 from tuner.tasks.served import Job, ServedBase, ServedFacts
@@ -26,8 +26,6 @@ from tuner.tasks.served import Job, ServedBase, ServedFacts
 log = logging.getLogger(__name__)
 
 _END = object()  # behind the last piece of a stream
-
-Begun = tuple[list[Job], list["asyncio.Future[Any]"]]
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,15 @@ class Scale:
     threads: int
 
 
+def threads_of(settings: ServeSettings) -> int:
+    """A task's equal share of this machine's cores."""
+    return max(1, cores() // len(settings.tasks))
+
+
 def scale_of(task: str, settings: ServeSettings, base_model: str, *, on_cpu: bool) -> Scale:
     """What the settings say, and what fits this machine's cores where they say nothing."""
     own = settings.tasks[task]
-    share = max(1, cores() // len(settings.tasks))
+    share = threads_of(settings)
     if own.replicas is not None or own.threads is not None or not on_cpu or not _is_small(base_model):
         replicas = own.replicas or 1
         return Scale(replicas, own.threads or max(1, share // replicas))

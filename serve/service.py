@@ -26,10 +26,10 @@ from serve.protection import protection
 from serve.rates import DeskLike
 from serve.rules import OPEN, Rule
 from serve.runtime import Runtime
+from serve.scale import threads_of
 from serve.settings import ServeSettings, TaskSettings
 from tuner import tasks
 from tuner.device import KINDS, Device, select_devices
-from tuner.device_host import cores
 from tuner.lora.table import Resident
 from tuner.registry import Registry
 from tuner.tasks.served import ServedBase
@@ -68,7 +68,7 @@ class Service:
         """Load the base and every promoted adapter. Raises ConfigError, BaseModelError, DeviceError, StoreError."""
         spec, own = tasks.spec(task), settings.tasks[task]
         registry, meters = Registry(settings.registry), Meters(prefix(task))
-        threads = own.threads or max(1, cores() // len(settings.tasks))
+        threads = own.threads or threads_of(settings)
         base = await asyncio.to_thread(_load, spec, own, registry)
         forward = Forward(base, own.queue, meters.forward, threads)
 

@@ -19,11 +19,13 @@ from tuner.errors import TunerError
 
 if TYPE_CHECKING:
     from serve.hub import Chosen, Hub
-    from serve.runtime import Begun
+    from tuner.tasks.served import Job
 
 log = logging.getLogger("serve.shadow")
 
-Begin = Callable[["Chosen", Sequence[Any]], "Begun"]
+Begun = tuple[list["Job"], list["asyncio.Future[Any]"]]
+"""What asks in line are: their jobs, and what each will end with."""
+Begin = Callable[["Chosen", Sequence[Any]], Begun]
 
 
 class Shadow:

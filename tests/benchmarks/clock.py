@@ -6,10 +6,22 @@ Apart from `harness.py`, which the stock sides import: they are not to wait for 
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 
-from tuner.device import Device, synchronize
+from tuner.device import KINDS, Device, select_devices, synchronize
+
+
+def best_device(name: str, *, quick: bool) -> Device:
+    """The best device there is, which must be no CPU but in the quick form. Ends with exit code 2 and a sentence where
+    it is one."""
+    device = select_devices()[0]
+    if device.kind == KINDS[-1] and not quick:
+        needs = "needs a CUDA or MPS device, and this machine has none; --quick shows on any that it runs."
+        print(f"The {name} benchmark {needs}", file=sys.stderr)
+        raise SystemExit(2)
+    return device
 
 
 def seconds(device: Device, job: Callable[[bool], None], warm: bool = False) -> float:

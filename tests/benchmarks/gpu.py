@@ -27,7 +27,6 @@ from __future__ import annotations
 import copy
 import math
 import statistics
-import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -36,8 +35,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from tests.benchmarks.clock import best_device
 from tests.benchmarks.harness import finish, machine, parser, rounds, say, spread
-from tuner.device import KINDS, Device, is_out_of_memory, select_devices, synchronize
+from tuner.device import Device, is_out_of_memory, synchronize
 from tuner.lora.adapter import peft_names
 from tuner.lora.optim import adamw_step, gradient_norms
 from tuner.lora.packed import Member, Pack, PackContext, wrap_linears
@@ -58,7 +58,6 @@ QUICK_LLAMA = {
 }  # fmt: skip
 SIDES = ("sequential", "pack32")
 TARGETS = {"pack32_vs_sequential": 15.0}
-NEEDS = "The gpu benchmark needs a CUDA or MPS device, and this machine has none; --quick shows on any that it runs."
 
 
 def llama(shape: Mapping[str, int], dtype: torch.dtype, device: torch.device) -> Any:
@@ -204,10 +203,7 @@ class Bench:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
     options = parser(__doc__, "repeats", 3).parse_args(arguments)
-    device = select_devices()[0]
-    if device.kind == KINDS[-1] and not options.quick:
-        print(NEEDS, file=sys.stderr)
-        raise SystemExit(2)
+    device = best_device("gpu", quick=options.quick)
     quick = " (quick: its numbers mean nothing)" if options.quick else ""
     say(f"gpu on {device.label} in {device.dtype_name}, {machine()}, torch {torch.__version__}{quick}")
     try:

@@ -22,7 +22,6 @@ import json
 import random
 import shutil
 import statistics
-import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -31,10 +30,10 @@ from typing import Any
 
 import torch
 
-from tests.benchmarks.clock import paired
+from tests.benchmarks.clock import best_device, paired
 from tests.benchmarks.harness import finish, machine, parser, rounds, say, scratch, spread
 from tuner.bases.shoe_chat import locate
-from tuner.device import KINDS, Device, select_devices, synchronize
+from tuner.device import Device, synchronize
 from tuner.lora.adapter import save_peft
 from tuner.lora.layouts import matching
 from tuner.tasks.served import Job
@@ -54,7 +53,6 @@ QUICK_LLAMA = {
     "hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 2,
     "num_attention_heads": 4, "num_key_value_heads": 2,
 }  # fmt: skip
-NEEDS = "The serve_gpu benchmark needs a CUDA or MPS device, and this machine has none; --quick shows that it runs."
 
 
 def make_base(folder: Path, shape: Mapping[str, int], device: Device) -> list[str]:
@@ -186,10 +184,7 @@ class Stock:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
     options = parser(__doc__, "repeats", 3).parse_args(arguments)
-    device = select_devices()[0]
-    if device.kind == KINDS[-1] and not options.quick:
-        print(NEEDS, file=sys.stderr)
-        raise SystemExit(2)
+    device = best_device("serve_gpu", quick=options.quick)
     quick = " (quick: its numbers mean nothing)" if options.quick else ""
     say(f"serve_gpu on {device.label} in {device.dtype_name}, {machine()}, torch {torch.__version__}{quick}")
     asks = conversations(6 if options.quick else CONVERSATIONS)

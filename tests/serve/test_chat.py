@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import queue
 import socket
@@ -16,13 +15,11 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-import uvicorn
 
 from serve import streaming
 from serve.chat_schemas import MESSAGES, NEUTRAL
-from serve.desk import Desk
-from serve.service import Service
 from serve.settings import ServeSettings, TaskSettings
+from tests.serve import live
 from tests.tasks.shoe_qa import toy
 from tuner.registry import AdapterName, Origin, Registry
 from tuner.tasks.served import Job
@@ -49,16 +46,11 @@ def folders(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     return {name: toy.save(packing, folder / name, name) for name in ("a", "other")}
 
 
-class Server:
-    """A service of the conversations task, listening, in an event loop of a thread of its own. A gate can hold the
-    model: shut, no step runs but those that are let through."""
+class Server(live.Server):
+    """One of the conversations task. A gate can hold the model: shut, no step runs but those that are let through."""
 
     def __init__(self, settings: ServeSettings) -> None:
-        self._settings = settings
-        self._door = socket.create_server(("127.0.0.1", 0))
-        self.address = f"http://127.0.0.1:{self._door.getsockname()[1]}"
-        self._up = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+        super().__init__("shoe_qa", settings)
         self.jobs: list[Job] = []
         self.rows: list[int] = []
         self.error: Exception | None = None  # that the next step raises
@@ -67,16 +59,9 @@ class Server:
         self._passes = threading.Semaphore(0)
         self._stepped = threading.Semaphore(0)
 
-    def __enter__(self) -> Server:
-        self._thread.start()
-        assert self._up.wait(120)
-        return self
-
     def __exit__(self, *_: object) -> None:
         self._open.set()
-        self._server.should_exit = True
-        self._thread.join()
-        self._door.close()
+        super().__exit__(*_)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -98,18 +83,7 @@ class Server:
             self._passes.release()
             assert self._stepped.acquire(timeout=PATIENCE_S)
 
-    async def _serve(self) -> None:
-        try:
-            self.service = await Service.start("shoe_qa", self._settings, Desk(), "one")
-            self._watch(self.service.runtime.base)
-            config = uvicorn.Config(self.service.app, lifespan="off", ws="none", log_config=None, access_log=False)
-            self._server = uvicorn.Server(config)
-        finally:
-            self._up.set()
-        await self._server.serve(sockets=[self._door])
-        await self.service.close()
-
-    def _watch(self, base: Any) -> None:
+    def watch(self, base: Any) -> None:
         admit, step = base.admit, base.step
 
         def admitted(jobs: list[Job]) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import io
 import json
-import socket
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,12 +14,10 @@ import httpx2
 import numpy as np
 import openai
 import pytest
-import uvicorn
 from PIL import Image
 
-from serve.desk import Desk
-from serve.service import Service
 from serve.settings import ServeSettings, TaskSettings
+from tests.serve import live
 from tests.tasks.fashion import toy
 from tests.tasks.fashion.served import make_adapters
 from tuner.registry import AdapterName, Origin, Registry
@@ -44,41 +39,8 @@ def adapters(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return {name: found[name] for name in KINDS}
 
 
-class Server:
-    """A service of the images task, listening, all in one event loop of a thread of its own."""
-
-    def __init__(self, settings: ServeSettings) -> None:
-        self._settings = settings
-        self._door = socket.create_server(("127.0.0.1", 0))
-        self.address = f"http://127.0.0.1:{self._door.getsockname()[1]}"
-        self.service: Service | None = None
-        self._up = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
-
-    def __enter__(self) -> Server:
-        self._thread.start()
-        assert self._up.wait(120)
-        assert self.service is not None
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
-        self._thread.join()
-        self._door.close()
-
-    async def _serve(self) -> None:
-        try:
-            self.service = await Service.start("fashion", self._settings, Desk(), "one")
-            config = uvicorn.Config(self.service.app, lifespan="off", ws="none", log_config=None, access_log=False)
-            self._server = uvicorn.Server(config)
-        finally:
-            self._up.set()
-        await self._server.serve(sockets=[self._door])
-        await self.service.close()
-
-
 @pytest.fixture(scope="module")
-def server(base: Path, adapters: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(base: Path, adapters: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[live.Server]:
     folder = tmp_path_factory.mktemp("serving")
     registry = Registry(folder / "registry")
     for name, source in adapters.items():
@@ -96,18 +58,18 @@ def server(base: Path, adapters: dict[str, Path], tmp_path_factory: pytest.TempP
         development=True,
         tasks={"fashion": TaskSettings(base_model=str(base), device="cpu", max_text=200)},
     )
-    with Server(settings) as running:
+    with live.Server("fashion", settings) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def client(server: Server) -> Iterator[httpx2.Client]:
+def client(server: live.Server) -> Iterator[httpx2.Client]:
     with httpx2.Client(base_url=server.address, timeout=60) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def spoken(server: Server) -> Iterator[openai.OpenAI]:
+def spoken(server: live.Server) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{server.address}/v1", api_key="none", max_retries=0) as found:
         yield found
 
@@ -227,7 +189,7 @@ def test_events_tell_of_every_step_of_every_picture(client: httpx2.Client) -> No
         assert event["usage"] == plain["usage"]
 
 
-def test_who_goes_away_midway_is_drawn_no_further(client: httpx2.Client, server: Server) -> None:
+def test_who_goes_away_midway_is_drawn_no_further(client: httpx2.Client, server: live.Server) -> None:
     assert server.service is not None
     runtime = server.service.runtime
     with client.stream("POST", PATH, json={"prompt": "a hat", "steps": 100, "size": "64x64", "stream": True}) as answer:
@@ -305,8 +267,9 @@ def test_an_unknown_model_is_404_and_names_the_known_ones(client: httpx2.Client,
 
 def test_a_picture_that_takes_too_long_is_given_up(base: Path, tmp_path: Path) -> None:
     own = TaskSettings(base_model=str(base), device="cpu", timeout_s=1e-6)
+    settings = ServeSettings(registry=tmp_path / "registry", development=True, tasks={"fashion": own})
     with (
-        Server(ServeSettings(registry=tmp_path / "registry", development=True, tasks={"fashion": own})) as server,
+        live.Server("fashion", settings) as server,
         httpx2.Client(base_url=server.address, timeout=60) as client,
     ):
         status, error = refused(client)

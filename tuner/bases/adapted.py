@@ -37,6 +37,11 @@ class SavedAdapter:
             raise not_an_adapter(folder, error) from error
         return cls(folder, details, describe(base_model, revision))
 
+    def check_base(self, name: str, revision: str | None) -> None:
+        """Raises StoreError if the adapter is not of this base, which is served."""
+        if (self.facts.name, self.facts.revision) != (name, revision):
+            raise StoreError(f"{self.folder} is of the base {self.facts.name}, and {name} is served.")
+
     def on(self, base: Any) -> Any:
         """The adapter on its loaded base, in eval mode. Raises StoreError if they do not fit."""
         from peft import PeftModel

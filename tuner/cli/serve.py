@@ -10,7 +10,6 @@ import asyncio
 import os
 import shlex
 import signal
-import socket
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,6 @@ from rich.text import Text
 
 from tuner.cli.find import all_studies
 from tuner.cli.terminal import console, say
-from tuner.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from serve.settings import ServeSettings
@@ -43,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C. Raises ConfigError, StoreError, BaseModelError, DeviceError, StudyError."""
+    from serve.door import listening_at
     from serve.keys import KeyRing
     from serve.loopback import refuse_unless_loopback
 
@@ -51,7 +50,7 @@ def execute(options: argparse.Namespace) -> int:
         refuse_unless_loopback(settings.host)
     else:
         KeyRing(settings.keys)  # refuses what no server could start with, before Ray takes its seconds
-    _check_port(settings)
+    listening_at(settings.host, settings.port).close()  # before anything is loaded
     out = console()
     _say_what_is_promoted(out, settings)
     if options.in_process:
@@ -77,19 +76,6 @@ def _settings(options: argparse.Namespace) -> ServeSettings:
     # replicas run in other folders
     places = {name: getattr(settings, name).expanduser().absolute() for name in ("registry", "results", "keys", "log")}
     return settings.model_copy(update=places)
-
-
-def _check_port(settings: ServeSettings) -> None:
-    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            raise ConfigError(
-                Problem(
-                    "port", settings.port, f"{settings.host} cannot be listened on: {error.strerror}", "Try --port."
-                )
-            ) from error
 
 
 def _say_what_is_promoted(out: Console, settings: ServeSettings) -> None:

@@ -26,7 +26,7 @@ from tuner.errors import EngineError
 from tuner.lora.choice import Chooser, choose
 from tuner.lora.decoder import RaggedDecoder
 from tuner.lora.packed import Pack, PackContext
-from tuner.lora.ragged import Ragged
+from tuner.lora.ragged import LANES, Ragged
 from tuner.lora.slots import Slots, padded
 from tuner.lora.table import AdapterTable, Resident
 from tuner.lora.taste import GREEDY, Taste
@@ -69,7 +69,8 @@ class Writer:
     ) -> None:
         self.decoder, self.context, self.table = decoder, context, table
         self.stop = frozenset(stop)
-        self.room = room
+        # whole lanes, as texts are padded to: what `fits` lets in then always finds room
+        self.room = room // LANES * LANES
         self._device = decoder.head.device
         self._waiting: deque[Text] = deque()
         self._cache = Slots(self._device)

@@ -81,17 +81,20 @@ class Registry:
     def version(self, name: AdapterName, version: str) -> Version:
         """A version with its manifest. Raises ConfigError if it is unknown, StoreError if its folder is missing or
         its manifest damaged."""
-        entry = self.state().adapter(name).entry(version)
-        return self._published(entry)
+        return self.published(self.state().adapter(name).entry(version))
+
+    def published(self, entry: Entry) -> Version:
+        """As `version`, of an entry that is known: the state is not read again. Raises StoreError."""
+        return Version(read_manifest(self.folder(entry), entry.digest), entry.digest)
 
     def folder(self, version: Version | Entry) -> Path:
         """Where a version's files lie. It is not looked at: `verify` says whether they are whole."""
         return self._versions / version.name.task / version.name.name / version.version
 
-    def verify(self, version: Version | Entry) -> None:
-        """Compare every file with the manifest, and the manifest with its address. Raises StoreError that names the
-        first file that differs, is missing, is a link or is too many."""
-        verify_folder(self.folder(version), version.digest)
+    def verify(self, version: Version | Entry) -> Version:
+        """The version, every file compared with the manifest and the manifest with its address. Raises StoreError that
+        names the first file that differs, is missing, is a link or is too many."""
+        return Version(verify_folder(self.folder(version), version.digest), version.digest)
 
     def promote(
         self,
@@ -199,9 +202,6 @@ class Registry:
             self._sweep(after)
         if old is not None:
             shutil.rmtree(old, ignore_errors=True)
-
-    def _published(self, entry: Entry) -> Version:
-        return Version(read_manifest(self.folder(entry), entry.digest), entry.digest)
 
     def _is_intact(self, version: Version) -> bool:
         try:

@@ -14,12 +14,13 @@ from tuner.errors import StoreError
 from tuner.store.records import StudyRecord
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replace `path` with `data` in one step. Makes its folder. Raises StoreError when the disk refuses."""
-    _write(path, (data,))
+def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Replace `path` with `data` in one step. Makes its folder. What is for its owner alone (mode 0600) is never for
+    others on the way. Raises StoreError when the disk refuses."""
+    _write(path, (data,), mode)
 
 
-def _write(path: Path, parts: Iterable[bytes]) -> None:
+def _write(path: Path, parts: Iterable[bytes], mode: int = 0o644) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -28,7 +29,7 @@ def _write(path: Path, parts: Iterable[bytes]) -> None:
                 file.writelines(parts)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
+            os.chmod(temporary, mode)
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from tuner.bases.describe import BaseFacts
+    from tuner.device import Device
     from tuner.lora.table import AdapterTable, Opened, Resident
 
 
@@ -28,6 +30,11 @@ class ServedFacts:
     languages: tuple[str, ...]
     device: str
     precision: str
+
+    @classmethod
+    def of(cls, facts: BaseFacts, device: Device) -> ServedFacts:
+        """Of a base on a device."""
+        return cls(facts.name, facts.revision, facts.checksum, facts.languages, device.name, device.dtype_name)
 
 
 @dataclass(eq=False)

@@ -21,7 +21,7 @@ from tuner.bases.adapted import SavedAdapter, not_an_adapter
 from tuner.bases.describe import BaseFacts, describe
 from tuner.bases.load import load_classifier, load_tokenizer
 from tuner.device import Device
-from tuner.errors import BaseModelError, DataError, EngineError, StoreError
+from tuner.errors import BaseModelError, DataError, EngineError
 from tuner.lora.encoder import RaggedEncoder
 from tuner.lora.layouts import layout_of, lora_modules
 from tuner.lora.packed import PackContext, wrap_linears
@@ -51,9 +51,7 @@ class ServedSentiment:
     alone = False  # without an adapter there is no head
 
     def __init__(self, facts: BaseFacts, device: Device, capacity: int) -> None:
-        self.facts = ServedFacts(
-            facts.name, facts.revision, facts.checksum, facts.languages, device.name, device.dtype_name
-        )
+        self.facts = ServedFacts.of(facts, device)
         self._device = device.torch
         model: Any = load_classifier(facts, LABELS)
         layout = layout_of(facts.model_type)
@@ -87,8 +85,7 @@ class ServedSentiment:
                 raise ValueError(f"it reads {length!r:.40} tokens")
         except (LookupError, TypeError, ValueError) as error:
             raise not_an_adapter(folder, error) from error
-        if (saved.facts.name, saved.facts.revision) != (self.facts.name, self.facts.revision):
-            raise StoreError(f"{folder} is of the base {saved.facts.name}, and {self.facts.name} is served.")
+        saved.check_base(self.facts.name, self.facts.revision)
         sites = list(self.table.sites.values())
         return read_peft(
             folder, sites, {"labels": [str(name) for name in names], "max_length": min(length, self._longest)}

@@ -17,11 +17,10 @@ from tuner.bases.chat import ChatFormat
 from tuner.bases.describe import BaseFacts, describe
 from tuner.bases.four_bit import open_causal
 from tuner.device import Device
-from tuner.errors import BaseModelError, StoreError
+from tuner.errors import BaseModelError
 from tuner.lora.decoder import RaggedDecoder
 from tuner.lora.decoder_layouts import decoder_layout
 from tuner.lora.packed import PackContext, wrap_linears
-from tuner.lora.ragged import LANES
 from tuner.lora.saved import read_peft
 from tuner.lora.speech import Speech
 from tuner.lora.table import AdapterTable, Opened
@@ -41,9 +40,7 @@ class ServedChat:
     alone = True
 
     def __init__(self, facts: BaseFacts, device: Device, capacity: int) -> None:
-        self.facts = ServedFacts(
-            facts.name, facts.revision, facts.checksum, facts.languages, device.name, device.dtype_name
-        )
+        self.facts = ServedFacts.of(facts, device)
         self._chat = ChatFormat.open(facts)
         self._reach = reach(facts.config)
         layout = decoder_layout(facts.model_type)
@@ -55,8 +52,7 @@ class ServedChat:
         model = model.to(device=device.torch).eval()
         decoder = RaggedDecoder(model)
         self.table = AdapterTable(sites, device.torch, capacity)
-        # whole lanes, as texts are padded to: what `_limit` lets in then always finds room
-        room = int(device.memory_mb * 2**20 / SHARE / decoder.token_bytes) // LANES * LANES
+        room = int(device.memory_mb * 2**20 / SHARE / decoder.token_bytes)
         self._writer = Writer(decoder, context, self.table, self._chat.stop, room)
 
     @classmethod
@@ -74,8 +70,7 @@ class ServedChat:
             details = {"max_length": longest, "new_tokens": new, "system": str(saved.details.get("system", ""))}
         except (LookupError, TypeError, ValueError) as error:
             raise not_an_adapter(folder, error) from error
-        if (saved.facts.name, saved.facts.revision) != (self.facts.name, self.facts.revision):
-            raise StoreError(f"{folder} is of the base {saved.facts.name}, and {self.facts.name} is served.")
+        saved.check_base(self.facts.name, self.facts.revision)
         return read_peft(folder, list(self.table.sites.values()), details)
 
     def context(self, details: Mapping[str, Any]) -> int:
