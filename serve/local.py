@@ -48,6 +48,7 @@ async def serve_here(settings: ServeSettings, ready: asyncio.Event) -> None:
                 ws="none",
                 proxy_headers=False,
                 lifespan="off",
+                log_config=None,  # its own closes every log handler of the process
                 log_level="warning",
                 access_log=False,
                 server_header=False,

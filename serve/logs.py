@@ -14,6 +14,7 @@ from serve.problems import quoted
 from tuner.errors import StoreError
 
 _AS_THEY_ARE = ("serve.access", "serve.shadow")
+_LEVELS = {"serve": logging.INFO, "uvicorn": logging.WARNING}
 
 
 class _Lines(logging.Formatter):
@@ -25,9 +26,9 @@ class _Lines(logging.Formatter):
 
 
 def log_to(path: Path) -> None:
-    """Write what the package logs to a file, in this process. Raises StoreError if it cannot be written."""
-    log = logging.getLogger("serve")
-    if any(isinstance(each, WatchedFileHandler) for each in log.handlers):
+    """Write what the package and its HTTP server log to a file, in this process. Raises StoreError if it cannot be
+    written."""
+    if any(isinstance(each, WatchedFileHandler) for each in logging.getLogger("serve").handlers):
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,6 +36,8 @@ def log_to(path: Path) -> None:
     except OSError as error:
         raise StoreError(f"the log {quoted(str(path))} cannot be written: {error.strerror}.") from error
     handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s %(process)d %(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False
+    for name, level in _LEVELS.items():
+        log = logging.getLogger(name)
+        log.addHandler(handler)
+        log.setLevel(level)
+        log.propagate = False

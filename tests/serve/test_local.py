@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 import subprocess
@@ -31,6 +32,21 @@ def test_it_ends_when_it_is_cancelled(registry: Registry, adapters: Adapters) ->
         assert answer.json()["adapter"] == called(version)
     with pytest.raises(httpx2.ConnectError):
         httpx2.get(f"{address}/healthz")
+
+
+def test_other_logs_of_the_process_stay_open(registry: Registry, adapters: Adapters) -> None:
+    promote(registry, adapters.folders[0])
+    ends: list[str] = []
+
+    class Other(logging.Handler):
+        def close(self) -> None:
+            ends.append("closed")
+            super().close()
+
+    other = Other()
+    with toy.listening(toy.settings(registry, adapters.base)):
+        assert not ends
+    other.close()
 
 
 def test_a_port_in_use_is_said_before_anything_is_loaded(registry: Registry) -> None:

@@ -15,13 +15,14 @@ from tuner.errors import StoreError
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    log = logging.getLogger("serve")
-    before = list(log.handlers), log.level, log.propagate
+    logs = [logging.getLogger(name) for name in ("serve", "uvicorn")]
+    before = [(list(log.handlers), log.level, log.propagate) for log in logs]
     yield
-    for handler in log.handlers:
-        if handler not in before[0]:
-            handler.close()
-    log.handlers, log.level, log.propagate = before[0], before[1], before[2]
+    for log, (handlers, level, propagate) in zip(logs, before, strict=True):
+        for handler in log.handlers:
+            if handler not in handlers:
+                handler.close()
+        log.handlers, log.level, log.propagate = handlers, level, propagate
 
 
 def test_requests_stay_json_and_the_rest_gets_time_and_level(tmp_path: Path) -> None:
@@ -30,11 +31,14 @@ def test_requests_stay_json_and_the_rest_gets_time_and_level(tmp_path: Path) -> 
     log_to(path)  # a second application of the process adds nothing
     logging.getLogger("serve.access").info("%s", json.dumps({"status": 200}))
     logging.getLogger("serve.hub").error("refused")
+    logging.getLogger("uvicorn.error").info("started")  # said by the command itself
+    logging.getLogger("uvicorn.error").warning("no HTTP")
     lines = path.read_text().splitlines()
     assert json.loads(lines[0]) == {"status": 200}
     assert lines[1].endswith("refused")
     assert " ERROR serve.hub " in lines[1]
-    assert len(lines) == 2
+    assert lines[2].endswith("no HTTP")
+    assert len(lines) == 3
 
 
 def test_a_file_that_was_moved_is_made_again(tmp_path: Path) -> None:
