@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 from tests.registry.toys import BY, NAME, make_adapter, promote, several
-from tuner.registry import Registry
+from tuner.registry import Registry, Version
 
 COUNT = 40
 WRITER = f"""
@@ -78,3 +78,22 @@ def test_threads_that_promote_at_once(tmp_path: Path) -> None:
     for entry in versions.values():
         registry.verify(entry)
     registry.set_alias(NAME, "champion", {next(iter(versions)): 1}, by=BY)
+
+
+def test_what_another_publishes_meanwhile_is_not_moved(tmp_path: Path) -> None:
+    """Between the look at what is there and the lock another may come, and whoever reads its files goes on reading."""
+    source = make_adapter(tmp_path / "source", 1)
+    places: list[int] = []
+
+    class Late(Registry):
+        def _is_intact(self, version: Version) -> bool:
+            was = super()._is_intact(version)
+            if not places:
+                entry = promote(Registry(self.path), source)
+                places.append(self.folder(entry).stat().st_ino)
+            return was
+
+    registry = Late(tmp_path / "registry")
+    entry = promote(registry, source)
+    assert [registry.folder(entry).stat().st_ino] == places
+    registry.verify(entry)

@@ -194,7 +194,8 @@ class Registry:
             if alias is not None:
                 target = Target.of({version.version: 1.0})
                 after = with_alias(after, version.name, alias, target, entry.created, by, "promoted")
-            if not (intact and place.exists()):
+            # looked at again, for another may have published it since; what stands whole is not moved under its readers
+            if not (place.exists() and (intact or self._is_intact(version))):
                 old = self._aside(place)
                 os.replace(fresh, place)
                 sync_folder(place.parent)
