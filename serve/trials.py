@@ -1,15 +1,16 @@
 """The trials that are under way in a task, by alias; one that is over a limit goes back through the registry, so that
-every replica follows and the alias's history says why."""
+every replica follows and the alias's history and the audit log say why."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 
+from serve.audit import FILE, AuditLog, ended
 from serve.loader import in_background
 from serve.meters import Meters
 from serve.traffic import Trial
-from tuner.errors import TunerError
+from tuner.errors import StoreError, TunerError
 from tuner.registry import AdapterName, Registry, Target
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Trials:
         """Take a version out of an alias, unless the alias has moved on."""
         name, _, word = alias.partition("@")
         rest = {share.version: share.weight for share in target.split if share.version != version}
+        who, outcome = f"server:{self._task}", f"done: {why}"
         log.warning("%s/%s: %s is taken out of the split: %s", self._task, alias, version, why)
         try:
             await asyncio.to_thread(
@@ -55,10 +57,16 @@ class Trials:
                 shadow=target.shadow,
                 limits=target.limits if len(rest) > 1 else None,
                 instead_of=target,
-                by=f"server:{self._task}",
+                by=who,
                 why=f"{version} was on trial and is taken back: {why}",
             )
             self._meters.swap("returned")
         except TunerError as error:
+            outcome = ended(error)
             log.error("%s/%s could not be changed: %s", self._task, alias, error)
             self._under_way.setdefault(alias, Trial(target))  # to be judged anew
+        try:  # behind the change: a log that takes no more must not keep a bad version in its place
+            audit = AuditLog(self._registry.path / FILE)
+            await asyncio.to_thread(audit.append, who, "take back", f"{self._task}/{alias}: {version}", outcome, "")
+        except StoreError as error:
+            log.error("%s", error)

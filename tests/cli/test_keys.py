@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from serve.audit import verify
 from serve.keys import KeyRing
 from tuner.cli.main import main
+from tuner.cli.registry import user
 
 Capture = pytest.CaptureFixture[str]
 
@@ -32,6 +34,22 @@ def test_a_key_is_shown_once_and_alone_on_standard_output(capsys: Capture) -> No
     assert line.split()[:3] == ["ci", "read,", "deploy"]
     assert line.split()[-2:] == ["valid", "600"]
     assert key.hash not in out
+
+
+def test_who_makes_or_revokes_one_is_noted(capsys: Capture) -> None:
+    assert main(["keys", "create", "ci", "--scopes", "deploy,read"]) == 0
+    assert main(["keys", "create", "ci"]) == 2
+    assert main(["keys", "revoke", "ci"]) == 0
+    text = capsys.readouterr().out.splitlines()[0]
+    notes = verify(Path("results/registry/audit.jsonl")).entries
+    assert [(note.action, note.target) for note in notes] == [
+        ("create key", "ci for deploy, read"),
+        ("create key", "ci for infer, read"),
+        ("revoke key", "ci"),
+    ]
+    assert [note.outcome.split(":")[0] for note in notes] == ["done", "refused", "done"]
+    assert {note.who for note in notes} == {user()}
+    assert text[-64:] not in Path("results/registry/audit.jsonl").read_text()
 
 
 def test_without_options_a_key_may_infer_and_read_for_ever(capsys: Capture) -> None:

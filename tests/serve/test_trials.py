@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from serve.audit import FILE, verify
 from serve.hub import Chosen, Hub
 from serve.service import Service
 from tests.serve import toy
@@ -86,9 +87,31 @@ def test_a_bad_version_goes_back(
             changes = registry.state().adapter(toy.name_of()).history["champion"]
             assert len(changes) == 4  # two promotions, the split, and one return
             assert b'result="returned"} 1.0' in service._meters.exposition()
+            await until(lambda: (registry.path / FILE).exists())
+            (note,) = verify(registry.path / FILE).entries
+            assert (note.who, note.action) == ("server:sentiment", "take back")
+            assert note.target == f"sentiment/reviews@champion: {second.version}"
+            assert note.outcome.startswith("done: ")
+            assert why in note.outcome
             assert {(await ask(service, "reviews"))[0] for _ in range(20)} == {called(first)}
 
     asyncio.run(main())
+
+
+def test_a_bad_version_goes_back_though_it_cannot_be_noted(registry: Registry, adapters: Adapters) -> None:
+    first, second = ordered([promote(registry, folder) for folder in adapters.folders[:2]])
+    split(registry, [first, second], max_errors=0.1)
+    (registry.path / FILE).write_text("{}\n")
+
+    async def main() -> None:
+        async with serving(registry, adapters.base) as service:
+            bad = await chosen(service.runtime.hub, second)
+            for _ in range(5):
+                service.runtime.hub.observe(bad, 0.0, failed=True)
+            await toy.served_by(service, [first])
+
+    asyncio.run(main())
+    assert (registry.path / FILE).read_text() == "{}\n"
 
 
 def test_of_three_the_bad_one_goes(registry: Registry, adapters: Adapters) -> None:

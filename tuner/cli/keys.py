@@ -2,6 +2,7 @@
 `tuner keys revoke ci`.
 
 A key is printed once, alone on standard output; results/keys.json keeps its hash only. Running servers follow the file.
+Who makes or revokes one leaves a line in the audit log of the registry beside it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from serve.keys import FILE, SCOPES, create_key, read_keys, revoke_key
 from tuner.cli.find import add_results
+from tuner.cli.registry import DEFAULT, audited
 from tuner.cli.terminal import console
 from tuner.errors import ConfigError, Problem
 
@@ -41,11 +43,13 @@ def execute(options: argparse.Namespace) -> int:
         _list(path)
         return 0
     if options.action == "revoke":
-        key = revoke_key(path, options.name, time.time())
+        with audited(path.with_name(DEFAULT.name), "revoke key", options.name):
+            key = revoke_key(path, options.name, time.time())
         print(f"The key {key.name} is revoked. Running servers refuse it within a second.")
         return 0
     scopes = [word.strip() for word in (options.scopes or "infer,read").split(",") if word.strip()]
-    key, text = create_key(path, options.name, scopes, time.time(), options.days, options.rate)
+    with audited(path.with_name(DEFAULT.name), "create key", f"{options.name} for {', '.join(scopes)}"):
+        key, text = create_key(path, options.name, scopes, time.time(), options.days, options.rate)
     # The words go to standard error: KEY=$(tuner keys create ci) is the key and nothing else.
     print(
         f"The key of {key.name}, for {_scopes(key.scopes)}. It is shown this once; {path} keeps its hash:",
