@@ -57,50 +57,72 @@ class BadAskError(ServeError):
         super().__init__(message)
 
 
-def routes(runtime: Runtime, settings: TaskSettings) -> APIRouter:
-    """POST /v1/images/generations and GET /v1/models."""
-    from tuner.tasks.fashion.sampling import seed_of
+class Images:
+    """Pictures of one base: a prompt becomes what the runtime is asked, its answers what a client reads. `generations`
+    raises ServeError; its docstring is shown to clients."""
 
-    router = APIRouter()
-    base = runtime.facts.name
-    limits = cast("ServedPictures", runtime.base).limits
+    def __init__(self, runtime: Runtime, settings: TaskSettings) -> None:
+        self._runtime = runtime
+        self._most = settings.max_text
+        self._base = runtime.facts.name
+        self._limits = cast("ServedPictures", runtime.base).limits
 
-    def asks_of(ask: ImageAsk) -> list[PictureAsk]:
+    async def generations(
+        self,
+        ask: ImageAsk,
+        request: Request,
+        accept: Annotated[str, Header(max_length=1000, description="image/png for the picture itself")] = "",
+    ) -> Response:
+        """Answers with JSON, with a PNG, or with events while it draws."""
+        asks = self._asks(ask)
+        plain = ask.response_format == "png" or (_PNG in accept and ask.n == 1 and not ask.stream)
+        if plain and (ask.n > 1 or ask.stream):
+            raise BadAskError("response_format", "A PNG is one picture: ask for n = 1 without stream, or for b64_json.")
+        try:
+            if ask.stream:
+                streams = await self._streams(ask, asks)
+                request.state.adapter = streams[0].adapter
+                return EventStream(self._events(ask, streams), lambda: _given_up(streams))
+            answers = await while_there(request.receive, self._runtime.answers(asks, self._model(ask)))
+            request.state.adapter = answers[0].adapter
+            return await self._shown(ask, answers, plain=plain)
+        except UnknownAdapterError as error:
+            error.param = "model"
+            raise
+
+    def _asks(self, ask: ImageAsk) -> list[PictureAsk]:
         """One a picture. Raises BadTextError, BadAskError."""
-        prompt = _clean(ask.prompt, settings.max_text, "prompt")
+        from tuner.tasks.fashion.sampling import seed_of
+
+        prompt = _clean(ask.prompt, self._most, "prompt")
         negative = ask.negative_prompt
         if negative and not negative.isspace():
-            negative = _clean(negative, settings.max_text, "negative_prompt")
+            negative = _clean(negative, self._most, "negative_prompt")
         seed = seed_of(prompt) if ask.seed is None else ask.seed
         asks = [
             PictureAsk(prompt, negative, (seed + index) % (MOST_SEED + 1), ask.steps, _side(ask.size), ask.guidance)
             for index in range(ask.n)
         ]
-        if problems := list(limits.problems(asks[0])):
+        if problems := list(self._limits.problems(asks[0])):
             raise BadAskError(problems[0].name, " ".join(map(str, problems)))
         return asks
 
-    def model_of(ask: ImageAsk) -> str | None:
-        return "" if ask.model == base else ask.model
+    def _model(self, ask: ImageAsk) -> str | None:
+        return "" if ask.model == self._base else ask.model
 
-    def told(prompt: str, answers: Sequence[Answered]) -> dict[str, Any]:
-        """What one answer says of its pictures."""
-        value: DrawnPicture = answers[0].value
-        usage = ImageUsage(
-            input_tokens=value.tokens,
-            input_tokens_details=TokenDetails(text_tokens=value.tokens),
-            total_tokens=value.tokens,
-        )
-        return {
-            "adapter": answers[0].adapter,
-            "base_model": base,
-            "latency_ms": round(max(each.seconds for each in answers) * 1e3, 2),
-            "size": f"{value.picture.shape[1]}x{value.picture.shape[0]}",
-            "usage": usage,
-            "warning": _warning(prompt, value, runtime.facts.languages),
-        }
+    async def _streams(self, ask: ImageAsk, asks: Sequence[PictureAsk]) -> list[Stream]:
+        """All begun, by one version, or none."""
+        streams: list[Stream] = []
+        try:
+            for each in asks:
+                model = streams[0].adapter if streams else self._model(ask)
+                streams.append(await self._runtime.stream(each, model))
+        except BaseException:
+            await _given_up(streams)
+            raise
+        return streams
 
-    async def events(ask: ImageAsk, streams: Sequence[Stream]) -> AsyncGenerator[str, None]:
+    async def _events(self, ask: ImageAsk, streams: Sequence[Stream]) -> AsyncGenerator[str, None]:
         """Server-sent events of pictures that are drawn side by side."""
         started = time.perf_counter()
         told_of: asyncio.Queue[ImageProgress | ImageCompleted | Exception] = asyncio.Queue()
@@ -111,7 +133,7 @@ def routes(runtime: Runtime, settings: TaskSettings) -> APIRouter:
                     told_of.put_nowait(ImageProgress(index=index, step=step, steps=steps))
                 answered = Answered(stream.value, stream.adapter, time.perf_counter() - started)
                 data = await asyncio.to_thread(_data, ask.prompt, answered)
-                rest = told(ask.prompt, [answered])
+                rest = self._told(ask.prompt, [answered])
                 told_of.put_nowait(
                     ImageCompleted(**data.model_dump(), **rest, index=index, created_at=int(time.time()))
                 )
@@ -133,26 +155,36 @@ def routes(runtime: Runtime, settings: TaskSettings) -> APIRouter:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def streams_of(ask: ImageAsk, asks: Sequence[PictureAsk]) -> list[Stream]:
-        """All begun, by one version, or none."""
-        streams: list[Stream] = []
-        try:
-            for each in asks:
-                streams.append(await runtime.stream(each, streams[0].adapter if streams else model_of(ask)))
-        except BaseException:
-            await _given_up(streams)
-            raise
-        return streams
-
-    async def shown(ask: ImageAsk, answers: Sequence[Answered], *, plain: bool) -> Response:
+    async def _shown(self, ask: ImageAsk, answers: Sequence[Answered], *, plain: bool) -> Response:
         if plain:
             content = await asyncio.to_thread(_png, answers[0])
             return Response(content, media_type=_PNG)
         data = [await asyncio.to_thread(_data, ask.prompt, each) for each in answers]
-        found = ImagesAnswer(created=int(time.time()), data=data, **told(ask.prompt, answers))
+        found = ImagesAnswer(created=int(time.time()), data=data, **self._told(ask.prompt, answers))
         return JSONResponse(found.model_dump(exclude_none=True))
 
-    @router.post(
+    def _told(self, prompt: str, answers: Sequence[Answered]) -> dict[str, Any]:
+        """What one answer says of its pictures."""
+        value: DrawnPicture = answers[0].value
+        usage = ImageUsage(
+            input_tokens=value.tokens,
+            input_tokens_details=TokenDetails(text_tokens=value.tokens),
+            total_tokens=value.tokens,
+        )
+        return {
+            "adapter": answers[0].adapter,
+            "base_model": self._base,
+            "latency_ms": round(max(each.seconds for each in answers) * 1e3, 2),
+            "size": f"{value.picture.shape[1]}x{value.picture.shape[0]}",
+            "usage": usage,
+            "warning": _warning(prompt, value, self._runtime.facts.languages),
+        }
+
+
+def routes(runtime: Runtime, settings: TaskSettings) -> APIRouter:
+    """POST /v1/images/generations and GET /v1/models."""
+    router = APIRouter()
+    router.post(
         _PATH,
         summary="Draw pictures of a prompt",
         response_class=JSONResponse,
@@ -164,28 +196,7 @@ def routes(runtime: Runtime, settings: TaskSettings) -> APIRouter:
                 "content": {_PNG: {}, "text/event-stream": {}},
             }
         },
-    )
-    async def generations(
-        ask: ImageAsk,
-        request: Request,
-        accept: Annotated[str, Header(max_length=1000, description="image/png for the picture itself")] = "",
-    ) -> Response:
-        asks = asks_of(ask)
-        plain = ask.response_format == "png" or (_PNG in accept and ask.n == 1 and not ask.stream)
-        if plain and (ask.n > 1 or ask.stream):
-            raise BadAskError("response_format", "A PNG is one picture: ask for n = 1 without stream, or for b64_json.")
-        try:
-            if ask.stream:
-                streams = await streams_of(ask, asks)
-                request.state.adapter = streams[0].adapter
-                return EventStream(events(ask, streams), lambda: _given_up(streams))
-            answers = await while_there(request.receive, runtime.answers(asks, model_of(ask)))
-            request.state.adapter = answers[0].adapter
-            return await shown(ask, answers, plain=plain)
-        except UnknownAdapterError as error:
-            error.param = "model"
-            raise
-
+    )(Images(runtime, settings).generations)
     models.add_models(router, runtime)
     return router
 

@@ -1,9 +1,10 @@
 """Ray Serve's proxy: HAProxy in front of the replicas, kept to this machine.
 
 With Ray's own proxy, written in Python, a request passes two processes and is pickled on its way; HAProxy hands it to
-the replica's port (18 times the requests of an empty application on two cores, measured). Ray ships it, configures it,
-and lets it show statistics on every interface of the machine: here they are bound to loopback, by a script between Ray
-and HAProxy that writes so into the configuration before it is read.
+the replica's port (18 times the requests of an empty application on two cores, measured). Ray ships it and configures
+it to show statistics on every interface of the machine, and to wait for a request's headers for an hour. Here
+statistics are bound to loopback and headers get half a minute, by a script between Ray and HAProxy that writes so into
+the configuration before it is read.
 
 Where there is no HAProxy (macOS), Ray's own proxy does the work.
 """
@@ -19,13 +20,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _ALWAYS = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.request_ids:middlewares"}
+_HEADERS_S = 30
 _SCRIPT = """#!/bin/sh
-# HAProxy with its statistics on loopback: the configuration is the argument behind -f.
+# HAProxy with its statistics on loopback and a limit on slow headers: the configuration is the argument behind -f.
 previous=
 for argument in "$@"; do
   if [ "$previous" = -f ]; then
     sed -i -e 's/bind \\*:{stats}$/bind 127.0.0.1:{stats}/' "$argument"
     sed -i -e 's/bind :{metrics}$/bind 127.0.0.1:{metrics}/' "$argument"
+    sed -i -e '/timeout http-request/d' -e 's/^defaults$/&\\n    timeout http-request {headers}s/' "$argument"
   fi
   previous=$argument
 done
@@ -43,7 +46,8 @@ def proxy_environment() -> dict[str, str]:
     folder = Path(tempfile.mkdtemp(prefix="tuner-serve-"))
     stats, metrics = _free_ports(2)
     script = folder / "haproxy"
-    script.write_text(_SCRIPT.format(stats=stats, metrics=metrics, binary=shlex.quote(binary)), encoding="utf-8")
+    words = _SCRIPT.format(stats=stats, metrics=metrics, headers=_HEADERS_S, binary=shlex.quote(binary))
+    script.write_text(words, encoding="utf-8")
     script.chmod(0o700)
     return {
         **_ALWAYS,

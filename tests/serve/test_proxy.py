@@ -1,4 +1,4 @@
-"""HAProxy's statistics are bound to loopback by the script that stands before it."""
+"""HAProxy's statistics are bound to loopback, and its clients to a time for headers, by the script before it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pytest
 
 from serve import proxy
 
-CONFIG = """frontend prometheus
+CONFIG = """defaults
+    mode http
+frontend prometheus
     bind :{metrics}
 frontend http_frontend
     bind 127.0.0.1:8000
@@ -32,10 +34,13 @@ def test_the_script_writes_loopback_and_runs_what_it_was_given(tmp_path: Path, m
     config = tmp_path / "haproxy.cfg"
     config.write_text(CONFIG.format(stats=stats, metrics=metrics))
     command = [found["RAY_SERVE_HAPROXY_BINARY_PATH"], "-db", "-f", str(config), "-sf", "12"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for _ in range(2):  # as when Ray has it read its configuration again
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == f"-db -f {config} -sf 12\n"
     lines = [line.strip() for line in config.read_text().splitlines() if "bind" in line]
     assert lines == [f"bind 127.0.0.1:{metrics}", "bind 127.0.0.1:8000", f"bind 127.0.0.1:{stats}"]
+    assert config.read_text().splitlines()[:3] == ["defaults", "    timeout http-request 30s", "    mode http"]
+    assert config.read_text().count("timeout http-request") == 1
     proxy.remove_files(found)
     assert not Path(command[0]).exists()
     again = proxy.proxy_environment()
