@@ -6,6 +6,7 @@ A base's test module makes a class `Test...` of `ServedContract` and a fixture `
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,14 @@ from tuner.tasks.served import Job, ServedBase
 
 NEAR = 1e-5
 STEPS = 10_000  # more than any job here takes
+SPOILT = {
+    "no details": "",
+    "details cut": '{"base_model": "b',
+    "details of another kind": "[]",
+    "endless details": "[" * 100_000,
+    "no name of a base": '{"base_model": []}',
+}
+"""What may stand in an adapter's tuner.json after an accident."""
 
 
 @dataclass
@@ -186,12 +195,16 @@ class ServedContract:
         assert all(len(under.ends) == 1 for under in unders)
         case.check_works()
 
-    def test_an_error_in_a_step_ends_all_and_the_base_works_on(self, case: Case) -> None:
+    @pytest.mark.parametrize("late", [False, True])
+    def test_an_error_in_a_step_ends_all_and_the_base_works_on(self, case: Case, late: bool) -> None:
         first, second = list(case.folders)[:2]
         lost = Under(replace(case.residents[first], row=10**6), case.asks[0])  # no adapter that is in memory
         others = [Under(case.residents[second], ask) for ask in case.asks]
-        case.served.admit([others[0].job, lost.job, *(other.job for other in others[1:])])
+        groups = [others, [lost]] if late else [[others[0], lost, *others[1:]]]
         try:
+            for group in groups:
+                case.served.admit([under.job for under in group])
+                case.served.step()
             finish(case.served)
         except Exception as error:
             case.served.abandon(error)
@@ -238,8 +251,11 @@ class ServedContract:
 
     @pytest.mark.parametrize(
         "how",
-        ["empty", "no weights", "cut", "no safetensors", "incomplete", "NaN", "inf", "small", "more", "elsewhere"],
-    )
+        [
+            "empty", "no weights", "cut", "no safetensors", "incomplete", "NaN", "inf", "small", "more", "elsewhere",
+            *SPOILT,
+        ],
+    )  # fmt: skip
     def test_a_damaged_adapter_is_refused(self, case: Case, tmp_path: Path, how: str) -> None:
         folder = tmp_path / "adapter"
         shutil.copytree(next(iter(case.folders.values())), folder)
@@ -262,9 +278,20 @@ class ServedContract:
         case.check_works()
 
 
+def changed(folder: Path, target: Path, **details: Any) -> Path:
+    """A copy of an adapter that says other things of itself."""
+    shutil.copytree(folder, target)
+    path = target / "tuner.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **details}), encoding="utf-8")
+    return target
+
+
 def damage(folder: Path, how: str) -> None:
     """Spoil an adapter."""
     (weights,) = folder.glob("*.safetensors")
+    if how in SPOILT:
+        (folder / "tuner.json").write_text(SPOILT[how])
+        return
     if how == "empty":
         for path in folder.iterdir():
             path.unlink()

@@ -31,9 +31,11 @@ class SavedAdapter:
             details = json.loads((folder / "tuner.json").read_text(encoding="utf-8"))
             revision = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("revision")
             base_model = details["base_model"]
+            if not isinstance(base_model, str):
+                raise ValueError(f"its base is {base_model!r:.40}")
             with safe_open(folder / "adapter_model.safetensors", framework="pt"):
                 pass  # else PEFT, which misses the file, asks the hub for it
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError, RecursionError) as error:
             raise not_an_adapter(folder, error) from error
         return cls(folder, details, describe(base_model, revision))
 

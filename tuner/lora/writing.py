@@ -73,6 +73,7 @@ class Writer:
         self.room = room // LANES * LANES
         self._device = decoder.head.device
         self._waiting: deque[Text] = deque()
+        self._coming: list[Text] = []  # from the line, to be read in this step
         self._cache = Slots(self._device)
         self._texts: list[Text] = []  # one a slot of the cache
         self._last: list[int] = []  # the last token of each
@@ -83,7 +84,7 @@ class Writer:
     @property
     def busy(self) -> bool:
         """Whether texts wait or are being written."""
-        return bool(self._waiting or self._texts)
+        return bool(self._waiting or self._coming or self._texts)
 
     def fits(self, prompt: int, limit: int) -> bool:
         """Whether a text of so many tokens, and as many to come, can ever be written."""
@@ -97,18 +98,18 @@ class Writer:
     def step(self) -> int:
         """Read those that come, and write one more token of every text; how many texts took part."""
         self._forget_cancelled()
-        new = self._coming()
-        count = len(self._texts) + len(new)
-        if new:
-            self._read(new)
+        self._coming = self._next()
+        count = len(self._texts) + len(self._coming)
+        if self._coming:
+            self._read(self._coming)
         if self._texts:
             self._write()
         return count
 
     def abandon(self, error: Exception) -> None:
         """End every text with this error."""
-        texts = [*self._texts, *self._waiting]
-        self._texts, self._last, self._order = [], [], None
+        texts = [*self._texts, *self._coming, *self._waiting]
+        self._texts, self._coming, self._last, self._order = [], [], [], None
         self._waiting.clear()
         self._cache = Slots(self._device)
         for text in texts:
@@ -126,7 +127,7 @@ class Writer:
         for text in gone:
             text.ended(None)
 
-    def _coming(self) -> list[Text]:
+    def _next(self) -> list[Text]:
         """Those from the head of the line that can be read now, adapter by adapter."""
         new: list[Text] = []
         columns, tokens = max((text.columns for text in self._texts), default=0), 0
@@ -156,6 +157,7 @@ class Writer:
         self._cache.joined()
         start = len(self._texts)
         self._texts += new
+        self._coming = []
         self._last += [0] * len(new)
         self._order = None
         self._tell(dict(zip(range(start, len(self._texts)), tokens, strict=True)))

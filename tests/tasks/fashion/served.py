@@ -10,10 +10,11 @@ import torch
 
 from tests.engine.toy import task_device
 from tests.tasks.fashion import toy
+from tests.tasks.served_contract import Under
+from tuner import tasks
 from tuner.lora.table import Resident
 from tuner.tasks.fashion.asking import DrawnPicture, PictureAsk
 from tuner.tasks.fashion.serving import ServedPictures
-from tuner.tasks.served import Job
 
 KINDS: dict[str, dict[str, Any]] = {
     "attention": {"rank": 2, "alpha": 3, "target_modules": ["to_q", "to_v"]},
@@ -35,11 +36,18 @@ def make_adapters(base: Path, clip: Path, folder: Path) -> dict[str, Path]:
     return {**found, "prompts": toy.save(prompts, folder / "prompts")}
 
 
+def make_served(base: Path) -> ServedPictures:
+    """A server's base with nothing resident."""
+    found = tasks.spec("fashion").serve(str(base), None, task_device(), 10**8)
+    assert isinstance(found, ServedPictures)
+    return found
+
+
 class Drawer:
     """A server's base with these adapters resident, none of them released; "" is the base."""
 
     def __init__(self, base: Path, adapters: dict[str, Path]) -> None:
-        self.served = ServedPictures.serve(str(base), None, task_device(), 10**8)
+        self.served = make_served(base)
         table = self.served.table
         self.residents: dict[str, Resident] = {"": table.take_base()}
         for name, folder in adapters.items():
@@ -65,7 +73,7 @@ class Drawer:
         jobs = [Under(self.residents[adapter], ask) for adapter, ask in orders]
         self.served.admit([each.job for each in jobs])
         self.run()
-        return [each.ended[0] for each in jobs]
+        return [each.end for each in jobs]
 
     def latent(self, adapter: str, ask: PictureAsk) -> torch.Tensor:
         """That of a picture drawn alone."""
@@ -80,15 +88,6 @@ class Drawer:
         while self.served.busy:
             rows.append(self.served.step())
         return rows
-
-
-class Under:
-    """A job and what it came to."""
-
-    def __init__(self, resident: Resident, ask: Any) -> None:
-        self.ended: list[Any] = []
-        self.pieces: list[Any] = []
-        self.job = Job(ask, resident, self.ended.append, self.pieces.append)
 
 
 def closest(latent: torch.Tensor, among: Sequence[torch.Tensor]) -> float:

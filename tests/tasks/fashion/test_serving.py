@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import math
 import random
-import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from tests.tasks.fashion import toy
-from tests.tasks.fashion.served import Drawer, Under, closest, make_adapters
+from tests.tasks.fashion.served import Drawer, closest, make_adapters, make_served
+from tests.tasks.served_contract import Case, ServedContract, Under, changed
+from tuner.bases.diffusion import describe_diffusion
 from tuner.errors import DataError, EngineError, StoreError
 from tuner.tasks.fashion.asking import DrawnPicture, PictureAsk
 from tuner.tasks.fashion.predict import FashionPredictor
-from tuner.tasks.fashion.serving import ServedPictures
+from tuner.tasks.fashion.under_way import Order, UnderWay
 
 NAMES = ("attention", "convolutions", "words", "everywhere", "prompts")
 FEW = PictureAsk("a red dress", seed=1, steps=3)
@@ -30,6 +32,40 @@ def adapters(base: Path, clip: Path, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="module")
 def drawer(base: Path, adapters: dict[str, Path]) -> Drawer:
     return Drawer(base, adapters)
+
+
+ASKS = [
+    PictureAsk("a red dress", seed=1, steps=2),
+    PictureAsk("a hat", negative_prompt="blurry", seed=2, steps=1, guidance=1.0),
+    PictureAsk("blue trousers on a chair", seed=3, steps=2, side=36, guidance=1.0),
+]
+
+
+@pytest.fixture(scope="module")
+def case(base: Path, adapters: dict[str, Path], clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    folder = tmp_path_factory.mktemp("contract")
+    packing = toy.make_packing(toy.make_base(folder / "wide", widths=(8, 24)), clip)
+    packing.start(toy.make_spec())
+    told = {"base_model": str(base), "checksum": describe_diffusion(str(base)).checksum}
+    foreign = {
+        "of another base": changed(adapters["attention"], folder / "other", base_model="garment_sd"),
+        "of another task": changed(adapters["attention"], folder / "task", task="shoe_qa"),
+        "of other sizes": changed(toy.save(packing, folder / "of wide"), folder / "sizes", **told),
+    }
+    folders = {name: path for name, path in adapters.items() if name != "convolutions"}  # "everywhere" has some too
+    return Case(lambda: make_served(base), folders, ASKS, distance, foreign)
+
+
+def distance(one: Any, other: Any) -> float:
+    """In levels of brightness; one is a matter of rounding."""
+    if not (isinstance(one, DrawnPicture) and isinstance(other, DrawnPicture)):
+        return math.inf
+    told, others = ((x.picture.shape, x.seed, x.steps, x.prompt, x.unread, x.tokens) for x in (one, other))
+    return max(0.0, float(np.abs(one.picture.astype(int) - other.picture).max()) - 1) if told == others else math.inf
+
+
+class TestContract(ServedContract):
+    """Pictures."""
 
 
 def mixed() -> list[tuple[str, PictureAsk]]:
@@ -71,18 +107,6 @@ def test_the_base_alone_is_that_of_diffusers(drawer: Drawer, base: Path) -> None
     found = drawer.draw(("", PictureAsk("a hat", seed=4, steps=3)))[0]
     assert np.abs(found.picture - wanted.round()).max() <= 1
     assert (found.prompt, found.seed, found.steps) == ("a hat", 4, 3)
-
-
-def test_company_changes_nothing(drawer: Drawer) -> None:
-    orders = mixed()
-    alone = [drawer.latent(*order) for order in orders]
-    drawer.shown.clear()
-    found = drawer.draw(*orders)
-    assert [each.seed for each in found] == [ask.seed for _, ask in orders]
-    together = list(drawer.shown)
-    assert sum(len(batch) for batch in together) == len(orders)
-    for latent in alone:
-        assert closest(latent, together) < 1e-5
 
 
 def test_who_joins_and_leaves_midway_changes_nothing(drawer: Drawer) -> None:
@@ -158,27 +182,7 @@ def test_progress_is_told_step_by_step(drawer: Drawer) -> None:
     under = drawer.job("words", FEW)
     drawer.run()
     assert under.pieces == [(1, 3), (2, 3), (3, 3)]
-    assert len(under.ended) == 1
-
-
-def test_a_cancelled_picture_leaves_at_the_next_step(drawer: Drawer) -> None:
-    first, other = drawer.job("words", PictureAsk("a hat", steps=50)), drawer.job("attention", FEW)
-    assert drawer.served.step() == 4
-    first.job.cancelled = True
-    assert drawer.served.step() == 2
-    assert first.ended == [None]
-    drawer.run()
-    assert isinstance(other.ended[0], DrawnPicture)
-
-
-def test_abandoned_pictures_end_with_the_error(drawer: Drawer) -> None:
-    jobs = [drawer.job("words", FEW), drawer.job("", PictureAsk("a hat", side=48, steps=9))]
-    drawer.served.step()
-    error = RuntimeError("the device is gone")
-    drawer.served.abandon(error)
-    assert [each.ended for each in jobs] == [[error], [error]]
-    assert not drawer.served.busy
-    assert drawer.served.step() == 0
+    assert len(under.ends) == 1
 
 
 def test_numbers_that_are_not_finite_end_their_own_picture_alone(base: Path, adapters: dict[str, Path]) -> None:
@@ -212,6 +216,39 @@ def test_an_ask_beyond_the_limits_ends_alone(drawer: Drawer, ask: PictureAsk, wo
     assert isinstance(drawn, DrawnPicture)
 
 
+def test_a_picture_that_cannot_begin_ends_alone(drawer: Drawer, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = drawer.served._begun
+
+    def failing(order: Order, texts: torch.Tensor) -> UnderWay:
+        if order.seed == 7:
+            raise MemoryError("no room for a latent")
+        return begun(order, texts)
+
+    monkeypatch.setattr(drawer.served, "_begun", failing)
+    first, lost, last = drawer.draw(("words", FEW), ("words", PictureAsk("a hat", seed=7)), ("", FEW))
+    assert isinstance(lost, MemoryError)
+    assert isinstance(first, DrawnPicture)
+    assert isinstance(last, DrawnPicture)
+
+
+def test_an_error_among_finished_pictures_ends_each_once(drawer: Drawer, monkeypatch: pytest.MonkeyPatch) -> None:
+    show, calls = drawer.served.denoiser.base.pictures, iter(range(9))
+
+    def failing(latents: torch.Tensor) -> torch.Tensor:
+        if next(calls) == 1:
+            raise RuntimeError("the device is gone")
+        return show(latents)
+
+    monkeypatch.setattr(drawer.served.denoiser.base, "pictures", failing)
+    monkeypatch.setattr(drawer.served._drawing(toy.SIDE), "decoded", 0)
+    jobs = [drawer.job("", PictureAsk("a hat", seed=seed, steps=1)) for seed in range(3)]
+    with pytest.raises(RuntimeError) as caught:
+        drawer.served.step()
+    drawer.served.abandon(caught.value)
+    assert isinstance(jobs[0].end, DrawnPicture)
+    assert [each.end for each in jobs[1:]] == [caught.value] * 2
+
+
 def test_what_is_not_read_of_a_prompt_is_told(drawer: Drawer) -> None:
     found = drawer.draw(("words", PictureAsk("a dress with so many buttons", steps=1)), ("", FEW))
     assert (found[0].unread, found[0].tokens) == ("many buttons", 16)
@@ -226,9 +263,7 @@ def test_found_prompts_change_the_prompt(drawer: Drawer, adapters: dict[str, Pat
     assert found.prompt.endswith("high quality, sharp")
 
 
-def test_a_canary_is_answered_soundly(drawer: Drawer) -> None:
-    for answer in drawer.draw(*((name, drawer.served.canary()) for name in drawer.residents)):
-        assert drawer.served.sound(answer)
+def test_one_grey_is_not_sound(drawer: Drawer) -> None:
     grey = DrawnPicture(np.full((32, 32, 3), 7, np.uint8), 1, 2, "a dress", "", 3)
     assert not drawer.served.sound(grey)
 
@@ -236,15 +271,6 @@ def test_a_canary_is_answered_soundly(drawer: Drawer) -> None:
 def test_facts_are_those_of_the_base(drawer: Drawer, base: Path) -> None:
     facts = drawer.served.facts
     assert (facts.name, facts.revision, facts.languages) == (str(base), None, ("en",))
-    assert (facts.device, facts.precision) == ("cpu", "fp32")
-
-
-def changed(folder: Path, to: Path, **changes: object) -> Path:
-    """A copy that says other things."""
-    shutil.copytree(folder, to)
-    path = to / "tuner.json"
-    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}), encoding="utf-8")
-    return to
 
 
 @pytest.mark.parametrize(
@@ -254,7 +280,10 @@ def changed(folder: Path, to: Path, **changes: object) -> Path:
         ({"revision": "0" * 40}, "is of the base"),
         ({"checksum": "0" * 64}, "was trained on another"),
         ({"resolution": 30}, "cannot draw: 3 steps at 30 pixels"),
+        ({"resolution": math.inf}, "is not a saved adapter"),
         ({"inference_steps": 0}, "cannot draw: 0 steps"),
+        ({"inference_steps": 10**9}, "cannot draw: 1000000000 steps"),
+        ({"guidance": math.nan}, "guidance nan"),
         ({"task": "sentiment"}, "it is one of the task sentiment"),
         ({"guidance": []}, "is not a saved adapter"),
     ],
@@ -297,11 +326,3 @@ def test_words_that_a_cache_keeps_are_the_adapter_s_own(base: Path, adapters: di
         assert np.abs(found.picture.astype(int) - FashionPredictor(folder).draw("a hat", 3).astype(int)).max() <= 1
         table.release(drawer.residents["x"])
         assert table.drop("x"), "another adapter comes back under its key"
-
-
-def test_it_is_what_a_server_asks_for() -> None:
-    from tuner import tasks
-    from tuner.tasks.served import ServedBase
-
-    served: type[ServedBase] = ServedPictures
-    assert tasks.spec("fashion").served.endswith(served.__name__)

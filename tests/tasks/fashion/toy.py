@@ -39,7 +39,7 @@ def make_tokenizer(length: int = 16) -> Any:
     return CLIPTokenizer(vocab={word: n for n, word in enumerate(words)}, merges=[], model_max_length=length)
 
 
-def make_base(folder: Path, seed: int = 3, prediction: str = "epsilon") -> Path:
+def make_base(folder: Path, seed: int = 3, prediction: str = "epsilon", widths: tuple[int, int] = (8, 16)) -> Path:
     """A pipeline as `save_pretrained` writes it: f = 2 latents of 4 channels, a UNet of two blocks."""
     from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
@@ -49,7 +49,7 @@ def make_base(folder: Path, seed: int = 3, prediction: str = "epsilon") -> Path:
     unet = UNet2DConditionModel(
         sample_size=SIDE // 2,
         layers_per_block=1,
-        block_out_channels=(8, 16),
+        block_out_channels=widths,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
         cross_attention_dim=12,

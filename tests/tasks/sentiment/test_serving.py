@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from tests.engine import toy
-from tests.tasks.served_contract import Case, ServedContract, Under, finish
+from tests.tasks.served_contract import Case, ServedContract, Under, changed, finish
 from tuner import tasks
 from tuner.data.classification import Splits
 from tuner.errors import BaseModelError, EngineError, StoreError
@@ -84,14 +83,6 @@ def distance(one: Any, other: Any) -> float:
     if (one.label, one.name) != (other.label, other.name):
         return one.probability + other.probability
     return abs(one.probability - other.probability)
-
-
-def changed(folder: Path, target: Path, **details: Any) -> Path:
-    """A copy that says other things of itself."""
-    shutil.copytree(folder, target)
-    path = target / "tuner.json"
-    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **details}), encoding="utf-8")
-    return target
 
 
 @pytest.fixture(scope="module", params=toy.KINDS)

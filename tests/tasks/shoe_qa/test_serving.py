@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.engine.toy import task_device
+from tests.tasks.served_contract import Case, ServedContract, Under, changed
 from tests.tasks.shoe_qa import toy
 from tuner import tasks
-from tuner.errors import BaseModelError, EngineError, StoreError
+from tuner.errors import EngineError, StoreError
 from tuner.lora.table import Resident
 from tuner.lora.taste import Taste
-from tuner.tasks.served import Job
 from tuner.tasks.shoe_qa.asking import AskChat, Begun, ChatAnswer, UnfitChatError
 from tuner.tasks.shoe_qa.predict import QaPredictor
 from tuner.tasks.shoe_qa.serving import ServedChat
@@ -39,13 +40,17 @@ def folders(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     return {name: toy.save(packing, folder / name, name) for name in ("a", "other")}
 
 
+def make_served(base: Path) -> ServedChat:
+    found = tasks.spec("shoe_qa").serve(str(base), None, task_device(), 10**8)
+    assert isinstance(found, ServedChat)
+    return found
+
+
 class Desk:
     """A served base with its adapters resident, driven by hand; "" is the base alone."""
 
     def __init__(self, base: Path, folders: Mapping[str, Path]) -> None:
-        found = tasks.spec("shoe_qa").serve(str(base), None, task_device(), 10**8)
-        assert isinstance(found, ServedChat)
-        self.served = found
+        self.served = found = make_served(base)
         self.residents: dict[str, Resident] = {"": found.table.take_base()}
         for name, folder in folders.items():
             self.residents[name] = found.table.put(name, found.open(folder))
@@ -66,19 +71,14 @@ class Desk:
         return asked.answer
 
 
-class Asked:
+class Asked(Under):
     """A job, with what its owner hears."""
-
-    def __init__(self, resident: Resident, ask: AskChat) -> None:
-        self.ends: list[Any] = []
-        self.pieces: list[Any] = []
-        self.job = Job(ask, resident, self.ends.append, self.pieces.append)
 
     @property
     def answer(self) -> ChatAnswer:
-        (end,) = self.ends
-        assert isinstance(end, ChatAnswer)
-        return end
+        """What it ended with."""
+        assert isinstance(self.end, ChatAnswer)
+        return self.end
 
     @property
     def text(self) -> str:
@@ -99,9 +99,42 @@ def desk(base: Path, folders: dict[str, Path]) -> Desk:
     return Desk(base, folders)
 
 
+ASKS = [
+    AskChat(turns(QUESTIONS[0]), 6),
+    AskChat(turns("鞋"), 1),
+    AskChat(turns(QUESTIONS[1], "先晾乾。", QUESTIONS[4] * 2, system="Answer in English, please."), 4),
+    AskChat(turns(QUESTIONS[5]), 9, stops=("，", "要", " ")),
+    AskChat(turns(QUESTIONS[2]), 7, taste=Taste(temperature=1.2, top_p=0.95, seed=11)),
+]
+
+
+@pytest.fixture(scope="module")
+def case(base: Path, folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Case:
+    folder = tmp_path_factory.mktemp("contract")
+    everywhere = toy.save(toy.trained(base, target_modules=toy.EVERYWHERE), folder / "everywhere")
+    deeper = toy.make_base(folder / "deeper", num_hidden_layers=3)
+    foreign = {
+        "of another base": changed(folders["a"], folder / "other", base_model="shoe_chat"),
+        "of no base": changed(folders["a"], folder / "none", base_model="no such/base/at all"),
+        "of another task": changed(folders["a"], folder / "task", task="sentiment"),
+        "of other modules": changed(
+            toy.save(toy.trained(deeper), folder / "deep"), folder / "modules", base_model=str(base)
+        ),
+    }
+    return Case(lambda: make_served(base), {**folders, "everywhere": everywhere}, ASKS, distance, foreign)
+
+
+def distance(one: Any, other: Any) -> float:
+    return 0.0 if isinstance(one, ChatAnswer) and one == other else math.inf
+
+
+class TestContract(ServedContract):
+    """Chat."""
+
+
 def test_facts(desk: Desk, base: Path) -> None:
     facts = desk.served.facts
-    assert (facts.name, facts.revision, facts.device, facts.precision) == (str(base), None, "cpu", "fp32")
+    assert (facts.name, facts.revision) == (str(base), None)
 
 
 def test_adapters_answer_together_as_their_predictors_do(desk: Desk, folders: dict[str, Path]) -> None:
@@ -213,16 +246,6 @@ def test_an_answer_is_no_longer_than_there_is_room(desk: Desk, monkeypatch: pyte
     assert found.written_tokens <= 4
 
 
-def test_a_cancelled_job_leaves_at_the_next_step_with_nothing(desk: Desk) -> None:
-    gone, stays = (desk.ask("a", question, limit=40, taste=Taste(1.0, seed=3)) for question in QUESTIONS[:2])
-    assert desk.served.step() == 2
-    gone.job.cancelled = True
-    assert desk.served.step() == 1
-    assert gone.ends == [None]
-    desk.finish()
-    assert stays.answer
-
-
 def test_a_template_that_refuses_is_the_requests_own_fault(
     base: Path, folders: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -248,9 +271,7 @@ def test_control_tokens_in_a_message_are_read_as_words(desk: Desk) -> None:
     assert [token for token in cunning if token in special] == [token for token in plain if token in special]
 
 
-def test_the_canary_is_answered_soundly(desk: Desk) -> None:
-    for name in desk.residents:
-        assert desk.served.sound(desk.answer(name, desk.served.canary()))
+def test_to_say_nothing_is_not_sound(desk: Desk) -> None:
     assert not desk.served.sound(ChatAnswer("", "stop", 3, 0))
 
 
@@ -265,25 +286,10 @@ def test_a_broken_adapter_fails_its_canary_and_no_other_job(desk: Desk, base: Pa
     assert well.answer == expected
 
 
-def test_abandoned_jobs_end_with_the_error(desk: Desk) -> None:
-    asked = [desk.ask(name, QUESTIONS[0], limit=30, taste=Taste(1.0, seed=1)) for name in ("", "a")]
-    desk.served.step()
-    asked.append(desk.ask("a", QUESTIONS[1]))
-    error = RuntimeError("gone")
-    desk.served.abandon(error)
-    assert [each.ends for each in asked] == [[error]] * 3
-    assert not desk.served.busy
-    assert desk.answer("a", QUESTIONS[0])
-
-
-def changed(folder: Path, target: Path, **details: Any) -> Path:
-    shutil.copytree(folder, target)
-    path = target / "tuner.json"
-    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **details}), encoding="utf-8")
-    return target
-
-
-@pytest.mark.parametrize("details", [{"max_length": "long"}, {"new_tokens": 0}, {"new_tokens": None}])
+@pytest.mark.parametrize(
+    "details",
+    [{"max_length": "long"}, {"max_length": math.inf}, {"new_tokens": 0}, {"new_tokens": None}, {"task": ["shoe_qa"]}],
+)
 def test_details_that_make_no_sense_are_refused(
     desk: Desk, folders: dict[str, Path], tmp_path: Path, details: Mapping[str, Any]
 ) -> None:
@@ -291,11 +297,9 @@ def test_details_that_make_no_sense_are_refused(
         desk.served.open(changed(folders["a"], tmp_path / "changed", **details))
 
 
-def test_an_adapter_of_another_base_is_refused(desk: Desk, folders: dict[str, Path], tmp_path: Path) -> None:
+def test_an_adapter_of_another_base_is_told_of_both(desk: Desk, folders: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"is of the base shoe_chat, and .* is served"):
         desk.served.open(changed(folders["a"], tmp_path / "other", base_model="shoe_chat"))
-    with pytest.raises(BaseModelError):
-        desk.served.open(changed(folders["a"], tmp_path / "none", base_model="no such/base/at all"))
 
 
 def test_what_an_adapter_says_of_itself(desk: Desk, folders: dict[str, Path]) -> None:

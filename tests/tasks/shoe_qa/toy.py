@@ -66,11 +66,12 @@ def make_splits(system: str = "") -> ChatSplits:
     return ChatSplits(tuple(rows[:24]), tuple(rows[24:34]), tuple(rows[34:]))
 
 
-def make_base(folder: Path, seed: int = 3) -> Path:
-    """A base as `save_pretrained` writes it, whose answers differ from question to question and end now and then."""
+def make_base(folder: Path, seed: int = 3, **shape: int) -> Path:
+    """A base as `save_pretrained` writes it, whose answers differ from question to question and end now and then;
+    `shape` goes over `SHAPE`."""
     tokenizer = tokens.train([*GENERAL, *(text for row in make_rows() for text in (row.question, row.answer))])
     torch.manual_seed(seed)
-    model = pretrain.build(tokenizer, SHAPE)
+    model = pretrain.build(tokenizer, {**SHAPE, **shape})
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:

@@ -63,7 +63,7 @@ class SavedDetails:
             )
             if found.train == "full" and not (folder / MODEL).is_dir():  # else it would be looked for on the hub
                 raise FileNotFoundError(f"there is no {MODEL} in it")
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise not_an_adapter(folder, error) from error
         return found
 

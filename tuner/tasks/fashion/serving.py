@@ -23,14 +23,14 @@ from tuner.lora.packed import Pack
 from tuner.lora.parameters import AdapterShape
 from tuner.lora.table import AdapterTable, Opened, Resident
 from tuner.tasks.fashion.adapted_texts import AdaptedTexts, carrying
-from tuner.tasks.fashion.asking import DrawnPicture, Limits, PictureAsk
+from tuner.tasks.fashion.asking import LEAST_GUIDANCE, MOST_GUIDANCE, DrawnPicture, Limits, PictureAsk
 from tuner.tasks.fashion.denoise import UNET, Denoiser
 from tuner.tasks.fashion.drawing import Drawing
 from tuner.tasks.fashion.lora_file import read_lora
 from tuner.tasks.fashion.reading import Reading
 from tuner.tasks.fashion.sampling import make_scheduler, seed_of, starting_noise
 from tuner.tasks.fashion.saved import SavedDetails
-from tuner.tasks.fashion.settings import DEFAULTS, LARGEST
+from tuner.tasks.fashion.settings import DEFAULTS, LARGEST, MOST_STEPS
 from tuner.tasks.fashion.under_way import Order, UnderWay
 from tuner.tasks.served import Job, ServedFacts
 
@@ -77,8 +77,14 @@ class ServedPictures:
                 f"{folder} was trained on another {saved.base_model}: its checksum was {saved.checksum}, and this one "
                 f"has {self.facts.checksum}. Tune again, or bring that base back."
             )
-        if saved.side % self.limits.step or not self.limits.least <= saved.side <= LARGEST or saved.steps < 1:
-            raise StoreError(f"{folder} cannot draw: {saved.steps} steps at {saved.side} pixels a side.")
+        if (
+            saved.side % self.limits.step
+            or not self.limits.least <= saved.side <= LARGEST
+            or not 1 <= saved.steps <= MOST_STEPS
+            or not LEAST_GUIDANCE <= saved.guidance <= MOST_GUIDANCE
+        ):
+            how = f"{saved.steps} steps at {saved.side} pixels a side, guidance {saved.guidance:g}"
+            raise StoreError(f"{folder} cannot draw: {how}.")
         details = {_SAVED: saved}
         if saved.train == "nothing":
             return Opened(AdapterShape(0, frozenset(), frozenset()), 0.0, {}, details)
@@ -116,7 +122,12 @@ class ServedPictures:
             return
         for order in orders:
             own = torch.stack([next(texts) for _ in order.texts])
-            self._under_way.setdefault(order.side, []).append(self._begun(order, own))
+            try:
+                begun = self._begun(order, own)
+            except Exception as error:
+                order.job.end(error)
+                continue
+            self._under_way.setdefault(order.side, []).append(begun)
 
     @torch.inference_mode()
     def step(self) -> int:
@@ -134,8 +145,13 @@ class ServedPictures:
         rows = sum(each.rows for each in pictures)
         done = [each for each in pictures if each.done]
         for start in range(0, len(done), drawing.pictures_at_once):
-            self._finish(done[start : start + drawing.pictures_at_once])
-        self._keep(side, [each for each in pictures if not each.done])
+            ready = done[start : start + drawing.pictures_at_once]
+            answers = self._shown(ready)
+            # they leave first, lest an error of the next ones ends them again
+            pictures = [each for each in pictures if each not in ready]
+            self._keep(side, pictures)
+            for each, answer in zip(ready, answers, strict=True):
+                each.order.job.end(answer)
         return rows
 
     def abandon(self, error: Exception) -> None:
@@ -188,19 +204,21 @@ class ServedPictures:
             self._packs[side] = kept
         return kept[1]
 
-    def _finish(self, done: Sequence[UnderWay]) -> None:
-        """Show latents as pictures."""
+    def _shown(self, done: Sequence[UnderWay]) -> list[DrawnPicture | EngineError]:
+        """What their latents are as pictures."""
         latents = torch.cat([each.latent for each in done])
         finite = latents.flatten(1).isfinite().all(1).tolist()
         pictures = self.denoiser.base.pictures(latents).numpy()
+        answers: list[DrawnPicture | EngineError] = []
         for each, picture, sound in zip(done, pictures, finite, strict=True):
             order = each.order
             if not sound:
-                order.job.end(EngineError("The picture came to numbers that are not finite."))
+                answers.append(EngineError("The picture came to numbers that are not finite."))
                 continue
             unread, tokens = self._reading.unread(order.prompt), self._reading.tokens(order.prompt)
             # a copy, since else one picture keeps all of its company in memory
-            order.job.end(DrawnPicture(picture.copy(), order.seed, order.steps, order.prompt, unread, tokens))
+            answers.append(DrawnPicture(picture.copy(), order.seed, order.steps, order.prompt, unread, tokens))
+        return answers
 
     def _forget_cancelled(self) -> None:
         for side, pictures in list(self._under_way.items()):

@@ -64,9 +64,11 @@ class ServedChat:
         """Read an adapter; see `ServedBase`."""
         saved = SavedAdapter.open(folder)
         try:
-            longest, new = int(saved.details["max_length"]), int(saved.details["new_tokens"])
-            if min(longest, new) < 1:
-                raise ValueError(f"it reads {longest} tokens and writes {new}")
+            task, longest, new = (saved.details[name] for name in ("task", "max_length", "new_tokens"))
+            if task != "shoe_qa":
+                raise ValueError(f"it is of the task {task!r:.40}")
+            if not all(isinstance(each, int) and each > 0 for each in (longest, new)):
+                raise ValueError(f"it reads {longest!r:.40} tokens and writes {new!r:.40}")
             details = {"max_length": longest, "new_tokens": new, "system": str(saved.details.get("system", ""))}
         except (LookupError, TypeError, ValueError) as error:
             raise not_an_adapter(folder, error) from error
