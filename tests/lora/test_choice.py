@@ -55,6 +55,20 @@ def test_company_changes_no_draw(tastes: list[tuple[float, float, int]], seed: i
     assert together == [choose(row[None].clone(), [Chooser(taste)])[0] for row, taste in zip(logits, made, strict=True)]
 
 
+def test_the_last_bit_of_a_logit_changes_no_draw() -> None:
+    """As it may, by company and device; here two tokens are as good as equally likely."""
+    logits = torch.tensor([[1.0, 2.0, 1.5, 2.0]])
+    tastes = [Taste(1.0, 0.95, seed) for seed in range(300)]
+
+    def drawn(changed: int) -> list[int | None]:
+        other = logits.clone()
+        other[0, changed] = other[0, changed].nextafter(torch.tensor(9.0))
+        return [choose(other.clone(), [Chooser(taste)])[0] for taste in tastes]
+
+    assert drawn(1) == drawn(3)
+    assert set(drawn(1)) == {0, 1, 2, 3}
+
+
 def test_without_a_seed_every_text_has_another() -> None:
     found = {
         tuple(choose(torch.zeros(1, 1000), [chooser])[0] for _ in range(3))

@@ -1,7 +1,8 @@
 """Which token comes next: the likeliest, or one drawn with the text's own random numbers.
 
-A draw uses one uniform number of the text's generator, whatever its company: sorted by likelihood, the token in whose
-share of the sum the number falls. So the same seed draws the same tokens from the same logits on every device.
+A draw uses one uniform number of the text's generator, whatever its company: the token in whose share of the sum the
+number falls, the shares being in the order of the tokens' numbers. In the order of likelihood, two tokens that are as
+good as equally likely would change places with the last bit of a logit, as it differs by company and device.
 """
 
 from __future__ import annotations
@@ -67,11 +68,14 @@ def _drawn(logits: torch.Tensor, choosers: Sequence[Chooser]) -> torch.Tensor:
 
     # the greatest is subtracted first, so that a temperature near 0 leaves the range of fp32 on the side of 0 alone
     cold = (logits - logits.amax(-1, keepdim=True)) / column([max(c.taste.temperature, 1e-6) for c in choosers])
-    probabilities, order = cold.softmax(-1).sort(dim=-1, descending=True, stable=True)
-    below = probabilities.cumsum(-1) - probabilities
+    probabilities = cold.softmax(-1)
+    sorted_, order = probabilities.sort(dim=-1, descending=True, stable=True)
     # the likeliest is always among them
-    kept = (below < column([c.taste.top_p for c in choosers])).index_fill_(1, order.new_zeros(1), True)
-    sums = (probabilities * kept).cumsum(-1)
-    drawn = torch.searchsorted(sums, sums[:, -1:] * column([c.uniform() for c in choosers]), right=True)
-    drawn = drawn.minimum(kept.sum(-1, keepdim=True) - 1)
-    return order.gather(-1, drawn).flatten()
+    nucleus = (sorted_.cumsum(-1) - sorted_ < column([c.taste.top_p for c in choosers])).index_fill_(
+        1, order.new_zeros(1), True
+    )
+    kept = torch.empty_like(nucleus).scatter_(1, order, nucleus)
+    sums = (probabilities * kept).cumsum(-1)  # (B, V), by the tokens' numbers
+    total = sums[:, -1:]
+    drawn = torch.searchsorted(sums, total * column([c.uniform() for c in choosers]), right=True)
+    return drawn.minimum((sums < total).sum(-1, keepdim=True)).flatten()  # a product may be rounded up to the total
