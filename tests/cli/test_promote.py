@@ -91,6 +91,7 @@ def test_a_real_adapter_is_published(studies: Path, capsys: pytest.CaptureFixtur
     assert '-> {"label": ' in out
     assert "champion is new and points to it." in out
     assert "Next: tuner registry show sentiment/reviews\n" in out
+    assert "by now: tuner serve --development\n" in out
 
 
 def test_again_and_another_study(studies: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,6 +104,7 @@ def test_again_and_another_study(studies: Path, capsys: pytest.CaptureFixture[st
     out = capsys.readouterr().out
     assert f"champion points to it, and pointed to {old} before." in out
     assert "To go back: tuner registry rollback sentiment/reviews champion --registry shared\n" in out
+    assert "tuner serve --development --registry shared\n" in out
     assert len(Registry(Path("shared")).state().adapter(NAME).versions) == 2, "another study is another origin"
     assert main([*command, "second", "--alias", "canary"]) == 0
     assert "canary is new" in capsys.readouterr().out

@@ -58,6 +58,7 @@ def test_a_finished_study_tells_all(results: Path, capsys: pytest.CaptureFixture
         "results/old/best",
         "results/old/tensorboard",
         "tuner predict sentiment 'The sole came off after a week.' --study old",
+        "tuner promote old --as sentiment/main",
         "tensorboard --logdir results/old/tensorboard",
         "optuna-dashboard sqlite:///results/old/study.db",
     ):

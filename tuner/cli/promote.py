@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from rich.console import Console
 from serve.promotion import Promotion, Source, check_fits, promote, winner_of
 from tuner import tasks
 from tuner.cli.find import adapter_folder, add_results, add_study, find_study
-from tuner.cli.registry import audited, command, user
+from tuner.cli.registry import DEFAULT, audited, command, user
 from tuner.cli.terminal import console, say
 from tuner.registry import CHAMPION, AdapterName, Registry
 from tuner.registry.names import checked_alias
@@ -87,4 +88,6 @@ def _say(out: Console, done: Promotion, example: str, alias: str, place: Path) -
     else:
         say(out, f"{alias} points to it, and pointed to {done.before} before.")
         say(out, f"To go back: {command(place, 'rollback', str(name), alias)}")
+    where = "" if place == DEFAULT else f" --registry {shlex.quote(str(place))}"
+    say(out, f"To serve it, which a running server does by now: tuner serve --development{where}")
     say(out, f"Next: {command(place, 'show', str(name))}")

@@ -46,10 +46,11 @@ def next_commands(folder: Path, record: StudyRecord) -> list[str]:
     if record.state in (INTERRUPTED, FAILED):
         commands.append(f"tuner tune --resume {shlex.quote(record.name)}{results}")
     if record.winner is not None:
-        example = tasks.spec(record.task).example if record.task in tasks.names() else "..."
-        commands.append(
-            f"tuner predict {record.task} {shlex.quote(example)} --study {shlex.quote(record.name)}{results}"
-        )
+        spec, name = tasks.spec(record.task) if record.task in tasks.names() else None, shlex.quote(record.name)
+        example = shlex.quote(spec.example) if spec is not None else "..."
+        commands.append(f"tuner predict {record.task} {example} --study {name}{results}")
+        if spec is not None and spec.served:
+            commands.append(f"tuner promote {name} --as {record.task}/main{results}")
     if (folder / "tensorboard").is_dir():
         commands.append(f"tensorboard --logdir {shlex.quote(str(folder / 'tensorboard'))}")
     if (folder / "study.db").exists():
