@@ -32,7 +32,7 @@ from serve.settings import TaskSettings
 from serve.streaming import EventStream, event, while_there
 from serve.texts import BadTextError, clean
 from tuner.data.image_shown import png
-from tuner.data.language import NAMES, detect_language
+from tuner.data.language import NAMES, detect_language, read_model
 from tuner.tasks.fashion.asking import MOST_SEED, DrawnPicture, PictureAsk
 
 if TYPE_CHECKING:
@@ -184,6 +184,7 @@ class Images:
 def routes(runtime: Runtime, settings: TaskSettings) -> APIRouter:
     """POST /v1/images/generations and GET /v1/models."""
     router = APIRouter()
+    read_model()
     router.post(
         _PATH,
         summary="Draw pictures of a prompt",

@@ -13,7 +13,7 @@ from serve.rules import Rule
 from serve.runtime import Answered, Runtime
 from serve.settings import TaskSettings
 from serve.texts import AdapterField, clean
-from tuner.data.language import NAMES, detect_language, language_warning
+from tuner.data.language import NAMES, detect_language, language_warning, read_model
 
 RULES = (Rule("POST", "/predict", "infer"),)
 TEXTS = 64  # of one request: more are better sent as several, which then share forwards with others'
@@ -67,6 +67,7 @@ def routes(runtime: Runtime, settings: TaskSettings) -> APIRouter:
     """POST /predict."""
     router = APIRouter(route_class=ParsedRoute)
     base, languages = runtime.facts.name, runtime.facts.languages
+    read_model()
 
     def shown(text: str, answered: Answered) -> dict[str, Any]:
         value, language = answered.value, detect_language([text])

@@ -12,7 +12,7 @@ from tuner.data.chat_row import ChatRow, asked, sameness
 from tuner.data.chinese import chinese_script
 from tuner.data.classification import identity
 from tuner.data.findings import holds_control, holds_html, holds_mojibake
-from tuner.data.language import detect_language
+from tuner.data.language import detect_language, detect_script
 
 MAX_CHARS = 4000
 Found = dict[str, list[int]]
@@ -110,5 +110,5 @@ def _length(row: ChatRow) -> int:
 
 
 def _is_other_script(row: ChatRow) -> bool:
-    languages = {detect_language([row.question]), detect_language([row.answer])}
-    return len(languages) == 2 and "unknown" not in languages
+    scripts = {detect_script([row.question]), detect_script([row.answer])}
+    return len(scripts) == 2 and "unknown" not in scripts

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tuner.data.language import detect_language
+from tuner.data.language import detect_script
 from tuner.tasks.shoe_qa.fluency import RUN
 from tuner.tasks.shoe_qa.words import is_chinese, normal, squeezed, words
 
@@ -239,7 +239,7 @@ def readability(answer: str, reference: str, stumbles: float) -> float:
     lost = 6 * min(2 * stumbles, 1.0)
     lost += 8 * min(2 * repeated(said), 1.0)
     lost += 0.0 if answer.rstrip()[-1] in _ENDINGS else 3.0
-    mine, wanted = detect_language([answer]), detect_language([reference])
+    mine, wanted = detect_script([answer]), detect_script([reference])
     lost += 8.0 if "unknown" not in (mine, wanted) and mine != wanted else 0.0
     return max(0.0, MOST - lost)
 
