@@ -13,7 +13,7 @@ from serve.rules import Rule
 from serve.runtime import Answered, Runtime
 from serve.settings import TaskSettings
 from serve.texts import AdapterField, clean
-from tuner.data.language import NAMES, detect_language, language_warning, read_model
+from tuner.data.language import NAMES, detect_language, read_model, warning_of
 
 RULES = (Rule("POST", "/predict", "infer"),)
 TEXTS = 64  # of one request: more are better sent as several, which then share forwards with others'
@@ -77,7 +77,7 @@ def routes(runtime: Runtime, settings: TaskSettings) -> APIRouter:
             "probability": round(value.probability, 6),
             "language": NAMES.get(language, language),
         }
-        if languages and language not in languages and (warning := language_warning([text], languages)):
+        if warning := warning_of(language, languages):
             found["warning"] = warning
         return found
 

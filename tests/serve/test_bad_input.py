@@ -225,6 +225,16 @@ def test_60_mb_in_chunks_are_not_taken_in(server: Whole) -> None:
     still_answers(server)
 
 
+def _answered(line: socket.socket) -> bytes:
+    """What comes once all is sent, until the connection ends."""
+    line.shutdown(socket.SHUT_WR)
+    seen = b""
+    with contextlib.suppress(ConnectionError):
+        while part := line.recv(1 << 16):
+            seen += part
+    return seen
+
+
 @pytest.mark.parametrize(
     "raw",
     [
@@ -241,11 +251,7 @@ def test_what_is_no_http_is_not_answered_as_if_it_were(server: Whole, raw: bytes
     with socket.create_connection(server.address, PATIENCE_S) as line:
         with contextlib.suppress(OSError):
             line.sendall(raw)
-        line.shutdown(socket.SHUT_WR)
-        seen = b""
-        with contextlib.suppress(ConnectionError):
-            while part := line.recv(1 << 16):
-                seen += part
+        seen = _answered(line)
     assert b"200 OK" not in seen
     assert not seen or seen.split()[1][:1] == b"4", seen
     still_answers(server)
@@ -256,11 +262,7 @@ def test_chunks_that_are_none(server: Whole) -> None:
         raw = Bad(PREDICT, 400, None, chunks, (JSON, "Transfer-Encoding: chunked")).raw(server)
         with socket.create_connection(server.address, PATIENCE_S) as line:
             line.sendall(raw)
-            line.shutdown(socket.SHUT_WR)
-            seen = b""
-            with contextlib.suppress(ConnectionError):
-                while part := line.recv(1 << 16):
-                    seen += part
+            seen = _answered(line)
         assert not seen or seen.split()[1] == b"400", seen
     still_answers(server)
 

@@ -26,11 +26,6 @@ CHANGE = "import sys; from pathlib import Path; from tuner.registry import *; \
 Registry(Path(sys.argv[1])).set_alias(AdapterName('sentiment', 'reviews'), 'champion', {sys.argv[2]: 1.0}, by='other')"
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path / "registry")
-
-
 def test_a_change_by_another_process_is_seen(registry: Registry, adapters: Adapters) -> None:
     first = promote(registry, adapters.folders[0])
     second = promote(registry, adapters.folders[1], alias=None)

@@ -44,11 +44,6 @@ class Loading:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path / "registry")
-
-
-@pytest.fixture
 def version(registry: Registry, adapters: Adapters) -> Version:
     return promote(registry, adapters.folders[0])
 

@@ -20,11 +20,6 @@ from tuner.errors import BaseModelError, ConfigError
 from tuner.registry import Registry
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path / "registry")
-
-
 def test_it_ends_when_it_is_cancelled(registry: Registry, adapters: Adapters) -> None:
     version = promote(registry, adapters.folders[0])
     with toy.listening(toy.settings(registry, adapters.base)) as address:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,11 +20,6 @@ from tuner.errors import BaseModelError, ConfigError, DeviceError, StoreError
 from tuner.registry import Registry
 
 THREADS = ("forward", "adapter-files")
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path / "registry")
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,6 @@ from serve.shadow import difference
 from tests.serve import toy
 from tests.serve.toy import Adapters, ask, called, held, promote, serving, until, users
 from tuner.registry import Registry, Version
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path / "registry")
 
 
 def shadowed(registry: Registry, adapters: Adapters) -> tuple[Version, Version]:

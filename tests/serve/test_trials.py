@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from pathlib import Path
 
 import pytest
 
@@ -14,11 +13,6 @@ from serve.service import Service
 from tests.serve import toy
 from tests.serve.toy import Adapters, ask, called, promote, serving, until
 from tuner.registry import Alias, Limits, Registry, Version
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path / "registry")
 
 
 def split(registry: Registry, versions: list[Version], **limits: float) -> None:

@@ -38,17 +38,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Do what was asked. Raises ConfigError with every mistake, StoreError for a keys file that cannot be used."""
     _check(options)
-    path = options.results / FILE
+    path, registry = options.results / FILE, options.results / DEFAULT.name
     if options.action == "list":
         _list(path)
         return 0
     if options.action == "revoke":
-        with audited(path.with_name(DEFAULT.name), "revoke key", options.name):
+        with audited(registry, "revoke key", options.name):
             key = revoke_key(path, options.name, time.time())
         print(f"The key {key.name} is revoked. Running servers refuse it within a second.")
         return 0
     scopes = [word.strip() for word in (options.scopes or "infer,read").split(",") if word.strip()]
-    with audited(path.with_name(DEFAULT.name), "create key", f"{options.name} for {', '.join(scopes)}"):
+    with audited(registry, "create key", f"{options.name} for {', '.join(scopes)}"):
         key, text = create_key(path, options.name, scopes, time.time(), options.days, options.rate)
     # The words go to standard error: KEY=$(tuner keys create ci) is the key and nothing else.
     print(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,7 +46,7 @@ def execute(options: argparse.Namespace) -> int:
     alias = checked_alias(options.alias)
     example = tasks.spec(name.task).example
     folder, record = find_study(options.results, options.study, name.task)
-    place = options.registry or options.results / "registry"
+    place = options.registry or options.results / DEFAULT.name
     out = console()
     trial = f" trial {options.trial}" if options.trial is not None else ""
     with audited(place, "promote", f"{name}@{alias} from {record.name}{trial}") as note:
@@ -87,7 +86,6 @@ def _say(out: Console, done: Promotion, example: str, alias: str, place: Path) -
         say(out, f"{alias} points to it, as before.")
     else:
         say(out, f"{alias} points to it, and pointed to {done.before} before.")
-        say(out, f"To go back: {command(place, 'rollback', str(name), alias)}")
-    where = "" if place == DEFAULT else f" --registry {shlex.quote(str(place))}"
-    say(out, f"To serve it, which a running server does by now: tuner serve --development{where}")
-    say(out, f"Next: {command(place, 'show', str(name))}")
+        say(out, f"To go back: {command(place, 'registry', 'rollback', str(name), alias)}")
+    say(out, f"To serve it, which a running server does by now: {command(place, 'serve', '--development')}")
+    say(out, f"Next: {command(place, 'registry', 'show', str(name))}")

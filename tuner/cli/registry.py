@@ -83,8 +83,8 @@ def user() -> str:
 
 
 def command(registry: Path, *words: str) -> str:
-    """A `tuner registry` command to type, for a registry in that folder."""
-    return shlex.join(["tuner", "registry", *words, *([] if registry == DEFAULT else ["--registry", str(registry)])])
+    """A `tuner` command to type, for a registry in that folder."""
+    return shlex.join(["tuner", *words, *([] if registry == DEFAULT else ["--registry", str(registry)])])
 
 
 def _misplaced(options: argparse.Namespace) -> Iterator[Problem]:
@@ -175,7 +175,7 @@ def _target(state: RegistryState, name: AdapterName, alias: str) -> str:
 
 
 def _undo(options: argparse.Namespace, name: AdapterName, alias: str) -> str:
-    return command(options.registry, "rollback", str(name), alias)
+    return command(options.registry, "registry", "rollback", str(name), alias)
 
 
 def _split(shares: Sequence[str]) -> dict[str, float]:

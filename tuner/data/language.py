@@ -107,11 +107,15 @@ def _script(character: str) -> tuple[str, float]:
 
 
 def language_warning(texts: Iterable[str], model_languages: Sequence[str]) -> str | None:
-    """A sentence that names both languages if the texts' is not among the model's, else None.
+    """The `warning_of` the language that texts are in."""
+    return warning_of(detect_language(texts), model_languages)
+
+
+def warning_of(found: str, model_languages: Sequence[str]) -> str | None:
+    """A sentence that names both languages if the one that was found is not among the model's, else None.
 
     `model_languages` holds codes as in `NAMES`, or "multilingual", which fits everything.
     """
-    found = detect_language(texts)
     if found == "unknown" or found in model_languages or "multilingual" in model_languages or not model_languages:
         return None
     models = " and ".join(f"{NAMES.get(code, code)} ({code})" for code in model_languages)
